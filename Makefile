@@ -1,0 +1,58 @@
+# Every target is one line of work; what it does is in scripts/.
+CHAPTER ?= 1.1
+export CHAPTER
+
+.DEFAULT_GOAL := help
+.PHONY: help book test test-fast lint run-all lab up down refresh site lock bench doctor docker-up docker-down clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+book: ## install what is missing, build the site, run CHAPTER=1.1 live on Kafka, Redis and Spark
+	@scripts/book.sh
+
+test: ## everything CI checks: lint, notebooks, site, unit to browser tests, coverage
+	@scripts/test.sh
+
+test-fast: ## lint and the tests that need neither server nor browser, in under a minute
+	@scripts/test.sh --fast
+
+lint: ## ruff, import direction, notebooks, workflows, shell scripts
+	@scripts/lint.sh
+
+run-all: ## run every chapter live and render a site with this machine's numbers in _build/live/html
+	@scripts/live.sh --all
+
+lab: ## JupyterLab on 127.0.0.1 with the services attached; they stop with it
+	@scripts/lab.sh
+
+up: ## start Kafka and Redis for several notebooks to share
+	@scripts/kit.sh up
+
+down: ## stop what `make up` started
+	@scripts/kit.sh down
+
+doctor: ## what is installed, in which version, what is missing, and how to get it
+	@scripts/doctor.sh
+
+refresh: ## execute CHAPTER's text form again and commit-ready its notebook
+	@scripts/kit.sh refresh $(CHAPTER)
+
+site: ## only the site, from the committed outputs, into _build/html
+	@scripts/site.sh
+
+bench: ## run every file of benchmarks/ and print its table
+	@scripts/bench.sh
+
+lock: ## resolve pyproject.toml into requirements.lock again
+	@scripts/lock.sh
+
+docker-up: ## start the containers, wait until they are healthy, print the export lines
+	@scripts/docker_up.sh
+
+docker-down: ## stop the containers and remove their volumes
+	@scripts/docker_down.sh
+
+clean: ## remove what was built; keeps .venv and the jars
+	@rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov spark-warehouse
+	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

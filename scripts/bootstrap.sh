@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# Makes a machine ready: system packages, .venv with the locked packages, the jars. Does nothing twice.
+#   bootstrap.sh [book|test]     what to get ready for (test adds Chromium, Go or actionlint, shellcheck)
+#   bootstrap.sh --check [...]   only says what is missing; exit status 1 if anything is
+# shellcheck source-path=SCRIPTDIR
+CHECK_ONLY=no
+if [ "${1:-}" = --check ]; then CHECK_ONLY=yes; shift; fi
+PURPOSE=${1:-book}
+STEPS=${STEPS:-3}
+. "$(dirname "$0")/steps.sh"
+
+# ── What is here ─────────────────────────────────────────────────────────────────────────────────
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# The first Python that the kit supports and that can make a virtual environment.
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
+    if have "$candidate" && "$candidate" - <<'PY' >/dev/null 2>&1
+import ensurepip, sys, venv
+sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PY
+    then command -v "$candidate"; return 0; fi
+  done
+  return 1
+}
+
+java_major() {
+  local java=java
+  if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; then java="$JAVA_HOME/bin/java"; fi
+  "$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1
+}
+
+have_java() {
+  local major
+  major=$(java_major || true)
+  [ -n "$major" ] && [ "$major" -ge 17 ]
+}
+
+have_chromium() {
+  local name
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if have "$name"; then return 0; fi
+  done
+  [ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ]
+}
+
+# Names of what is missing, in words that map to packages below.
+list_missing() {
+  find_python >/dev/null || echo python
+  have_java || echo java
+  have mvn || echo maven
+  have redis-server || echo redis
+  if [ "$PURPOSE" = test ]; then
+    have_chromium || echo chromium
+    have actionlint || have go || echo go
+    have shellcheck || echo shellcheck
+  fi
+}
+
+# ── How to get it ────────────────────────────────────────────────────────────────────────────────
+in_apt() { apt-cache show "$1" >/dev/null 2>&1; }
+
+first_in_apt() {
+  local name
+  for name in "$@"; do
+    if in_apt "$name"; then echo "$name"; return 0; fi
+  done
+  echo "$1"
+}
+
+# Which packages give a Python the kit supports: only venv where python3 is recent enough, the release's own python3
+# where that is, else the newest one the release carries beside it.
+apt_python() {
+  local minor
+  minor=$(python3 -c 'import sys; print(sys.version_info[1])' 2>/dev/null || true)
+  if [ "${minor:-0}" -ge 11 ] && [ "${minor:-0}" -le 13 ]; then echo python3-venv; return 0; fi
+  minor=$(apt-cache show python3 2>/dev/null | sed -n 's/^Version: 3\.\([0-9]*\).*/\1/p' | head -n 1)
+  if [ -z "$minor" ] || { [ "$minor" -ge 11 ] && [ "$minor" -le 13 ]; }; then echo python3 python3-venv; return 0; fi
+  minor=$(first_in_apt python3.13-venv python3.12-venv python3.11-venv)
+  echo "${minor%-venv}" "$minor"
+}
+
+apt_packages() {
+  local item
+  for item in "$@"; do
+    case $item in
+      python) apt_python ;;
+      java) first_in_apt openjdk-17-jre-headless openjdk-21-jre-headless default-jre-headless ;;
+      maven) echo maven ;;
+      redis) echo redis-server ;;
+      chromium) echo chromium fonts-dejavu-core ;;
+      go) echo golang-go ca-certificates ;;
+      shellcheck) echo shellcheck ;;
+    esac
+  done
+}
+
+brew_packages() {
+  local item
+  for item in "$@"; do
+    case $item in
+      python) echo python@3.12 ;;
+      java) echo openjdk@17 ;;
+      maven) echo maven ;;
+      redis) echo redis ;;
+      chromium) echo --cask google-chrome ;;
+      go) echo actionlint ;;
+      shellcheck) echo shellcheck ;;
+    esac
+  done
+}
+
+words() { tr '\n' ' ' | sed 's/ *$//'; }
+
+stop_with_command() {
+  local missing=$1 command=$2
+  cat >&2 <<TEXT
+
+Missing: $missing
+This needs rights that this account does not have, or a package manager that this script does not drive.
+Type this, then the same make command again:
+
+    $command
+
+No rights at all? With conda the same software installs into your home:
+
+    conda env create -f environment.yml && conda activate principal-kit
+TEXT
+  exit 1
+}
+
+install_missing() {
+  local missing packages as_root=()
+  missing=$(list_missing | words)
+  if [ -z "$missing" ]; then return 0; fi
+  say "missing: $missing"
+  if ! have apt-get; then
+    # shellcheck disable=SC2086
+    if [ "$(uname)" = Darwin ]; then
+      stop_with_command "$missing" "brew install $(brew_packages $missing | words)"
+    fi
+    stop_with_command "$missing" "your package manager's install command for: Python 3.11-3.13, a Java 17+ runtime, Maven, redis-server"
+  fi
+  if [ "$CHECK_ONLY" = yes ]; then
+    # shellcheck disable=SC2086
+    stop_with_command "$missing" "sudo apt-get update && sudo apt-get install -y --no-install-recommends $(apt_packages $missing | words)"
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    if have sudo && sudo -n true 2>/dev/null; then
+      as_root=(sudo -n)
+    else
+      # shellcheck disable=SC2086
+      stop_with_command "$missing" "sudo apt-get update && sudo apt-get install -y --no-install-recommends $(apt_packages $missing | words)"
+    fi
+  fi
+  say "apt-get update"
+  ${as_root[@]+"${as_root[@]}"} apt-get update -qq
+  # shellcheck disable=SC2086
+  packages=$(apt_packages $missing | words)
+  say "apt-get install $packages"
+  # shellcheck disable=SC2086
+  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $packages </dev/null | sed -n 's/^Setting up \(.*\) \.\.\.$/      + \1/p'
+  missing=$(list_missing | words)
+  if [ -n "$missing" ]; then
+    echo "apt-get finished, but this is still missing or too old: $missing" >&2
+    exit 1
+  fi
+}
+
+system_packages() {
+  install_missing
+  say "python $("$(find_python)" -c 'import platform; print(platform.python_version())'), java $(java_major)," \
+    "maven $(mvn --version 2>/dev/null | sed -n 's/.*Apache Maven \([0-9.]*\).*/\1/p')," \
+    "redis $(redis-server --version | sed -n 's/.* v=\([0-9.]*\).*/\1/p')"
+}
+
+# ── The virtual environment ──────────────────────────────────────────────────────────────────────
+digest() { if have sha256sum; then sha256sum; else shasum -a 256; fi; }
+
+fingerprint() {
+  { cat requirements.lock pyproject.toml; echo "$1"; echo "$PWD"; } | digest | cut -d ' ' -f 1
+}
+
+# The installer itself comes from the lock file too: version and hashes.
+install_uv() {
+  local only_uv
+  only_uv=$(mktemp)
+  awk '/^[a-z0-9]/ { keep = /^uv==/ } keep' requirements.lock >"$only_uv"
+  "$BIN/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$only_uv"
+  rm -f "$only_uv"
+}
+
+python_packages() {
+  local python version stamp
+  python=$(find_python)
+  version=$("$python" -c 'import sys; print(sys.version)')
+  stamp=$(fingerprint "$version")
+  if [ -x "$BIN/python" ] && [ "$(cat "$VENV/.stamp" 2>/dev/null)" = "$stamp" ]; then
+    say "up to date with requirements.lock"
+    return 0
+  fi
+  if ! "$BIN/python" -c "import sys; sys.exit(sys.version != '''$version''')" 2>/dev/null; then
+    say "new .venv from $python"
+    rm -rf "$VENV"
+    "$python" -m venv "$VENV"
+  fi
+  say "uv, from requirements.lock"
+  install_uv
+  say "$(grep -c '^[a-z0-9].*==' requirements.lock) pinned packages, each checked against its hash (several hundred MB the first time)"
+  "$BIN/uv" pip install --python "$BIN/python" --require-hashes -r requirements.lock
+  "$BIN/uv" pip install --quiet --python "$BIN/python" --no-deps --no-build-isolation -e .
+  echo "$stamp" >"$VENV/.stamp"
+}
+
+begin "System packages"
+if [ "$CHECK_ONLY" = yes ]; then
+  install_missing
+  system_packages
+  finish
+  exit 0
+fi
+system_packages
+begin "Python packages in .venv"
+python_packages
+begin "Jars of Apache Kafka and the Spark connectors"
+"$BIN/python" -m principal_kit.services.jars fetch
+finish
