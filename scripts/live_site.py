@@ -63,13 +63,20 @@ def build(tree: Path) -> Path:
     return LIVE / "out" / "_build" / "html"
 
 
+def unlink() -> None:
+    """Takes the links out of the site again: what is published or tested names no run of this machine."""
+    for page in SITE.glob("notebooks/*.html"):
+        text = page.read_text(encoding="utf-8")
+        if MARK in text:
+            page.write_text(re.sub(rf'<p class="{MARK}">.*?</p>', "", text, flags=re.S), encoding="utf-8")
+
+
 def link_from_site(name: str, when: float) -> None:
     """Puts one line under the heading of the committed chapter's page: where this machine's run is."""
     page = SITE / "notebooks" / Path(name).with_suffix(".html").name
     if not page.exists():
         return
     text = page.read_text(encoding="utf-8")
-    text = re.sub(rf'<p class="{MARK}">.*?</p>', "", text, flags=re.S)
     stamp = html.escape(time.strftime("%d %B %Y, %H:%M", time.localtime(when)))
     note = (
         f'<p class="{MARK}">This chapter was run on this machine on {stamp}: '
@@ -93,10 +100,11 @@ def main() -> None:
     if html_link.is_symlink() or html_link.exists():
         html_link.unlink()
     html_link.symlink_to(os.path.relpath(pages, LIVE))
+    unlink()
     for name, run in executed.items():
         link_from_site(name, run.stat().st_mtime)
         print(f"      {name}: _build/live/html/notebooks/{Path(name).stem}.html")
 
 
 if __name__ == "__main__":
-    main()
+    unlink() if sys.argv[1:] == ["--unlink"] else main()

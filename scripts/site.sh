@@ -11,4 +11,5 @@ if ! "$BIN/jupyter-book" build . --nitpick --warningiserror --keep-going >"$log"
   echo "The site did not build; the whole log is $log" >&2
   exit 1
 fi
+"$BIN/python" scripts/live_site.py --unlink
 say "$(find _build/html -name '*.html' | wc -l | tr -d ' ') pages in _build/html (log: $log)"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOLS = "bash env dirname sed awk tr head cat grep cut mktemp rm uname id".split()
+TOOLS = ["bash", "env", "dirname", "sed", "awk", "tr", "head", "cat", "grep", "cut", "mktemp", "rm", "uname", "id"]
 
 
 @pytest.fixture

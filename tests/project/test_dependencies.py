@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def project() -> dict:
 
 
 def direct_requirements() -> list[Requirement]:
-    declared = project()["dependencies"] + sum(project()["optional-dependencies"].values(), [])
+    declared = [*project()["dependencies"], *chain.from_iterable(project()["optional-dependencies"].values())]
     return [r for r in map(Requirement, declared) if canonicalize_name(r.name) != "principal-kit"]
 
 
