@@ -161,7 +161,7 @@ install_missing() {
   say "apt-get install $packages"
   # shellcheck disable=SC2086
   ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $packages </dev/null | sed -n 's/^Setting up \(.*\) \.\.\.$/      + \1/p'
+    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $packages </dev/null | sed -n '/^Setting up lib/d; s/^Setting up \(.*\) \.\.\.$/      + \1/p'
   missing=$(list_missing | words)
   if [ -n "$missing" ]; then
     echo "apt-get finished, but this is still missing or too old: $missing" >&2

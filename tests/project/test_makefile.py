@@ -3,7 +3,10 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -43,3 +46,15 @@ def test_ci_script_is_make_test_and_needs_no_make_to_start():
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert script.rstrip().splitlines()[-1] == "exec make test </dev/null"
     assert "apt-get install" in script
+
+
+def test_pre_commit_hooks_are_local_and_its_file_is_valid():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repo["repo"] for repo in config["repos"]] == ["local"], "a hook from elsewhere needs the network"
+    tool = Path(sys.executable).with_name("pre-commit")
+    subprocess.run([tool, "validate-config"], cwd=ROOT, check=True)
+    for hook in config["repos"][0]["hooks"]:
+        if hook["language"] == "system":
+            program = hook["entry"].split()[0]
+            assert program.startswith(".venv/bin/")
+            assert (Path(sys.executable).parent / Path(program).name).exists(), program
