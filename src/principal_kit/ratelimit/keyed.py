@@ -1,0 +1,234 @@
+"""Many ids, bounded memory: a table of limiters, and one array of GCRA states for batches.
+
+A limiter whose state equals that of a new one can be forgotten without admitting one request more. That is the only
+eviction done here; when every id is busy, a new id is refused with CapacityError rather than let in uncounted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from numbers import Real
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from principal_kit.core.clock import Clock, monotonic
+from principal_kit.core.errors import CapacityError, InvalidArgument
+from principal_kit.ratelimit.decision import (
+    Decision,
+    ExactRate,
+    Limiter,
+    Observer,
+    nanoseconds,
+    positive_count,
+)
+
+
+class KeyedLimiter:
+    """One limiter per id, at most `capacity` of them.
+
+    Args:
+        make: builds the limiter of a new id, given the id.
+        capacity: most ids held at once (>= 1).
+        observer: told of evictions and of refusals for want of room.
+
+    A new id in a full table evicts an idle limiter among the `PROBES` least recently used; if all of those are busy
+    it raises CapacityError with `retry_after`. So the table never admits more than one limiter per id would, at any
+    size. `acquire` is O(1).
+
+    >>> from principal_kit.ratelimit import GCRA
+    >>> table = KeyedLimiter(lambda tenant: GCRA(rate=1, burst=2), capacity=1000)
+    >>> [table.acquire("acme").allowed for _ in range(3)], table.acquire("other").allowed
+    ([True, True, False], True)
+    """
+
+    PROBES = 8
+
+    def __init__(
+        self, make: Callable[[Hashable], Limiter], capacity: int, *, observer: Observer | None = None
+    ) -> None:
+        self.capacity = positive_count("capacity", capacity)
+        self._make = make
+        self._limiters: OrderedDict[Hashable, Limiter] = OrderedDict()
+        self._observer = observer or Observer()
+
+    def __len__(self) -> int:
+        return len(self._limiters)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._limiters
+
+    def acquire(self, key: Hashable, n: int = 1) -> Decision:
+        """Ask the limiter of `key`. O(1). Raises CapacityError if `key` is new and no idle id can make room."""
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = self._admit(key)
+        else:
+            self._limiters.move_to_end(key)
+        return limiter.acquire(n)
+
+    def _admit(self, key: Hashable) -> Limiter:
+        limiter = self._make(key)
+        if len(self._limiters) >= self.capacity:
+            self._evict_one(key)
+        self._limiters[key] = limiter
+        return limiter
+
+    def _evict_one(self, wanted: Hashable) -> None:
+        soonest = float("inf")
+        for _, (key, limiter) in zip(range(self.PROBES), self._limiters.items()):
+            if limiter.idle:
+                del self._limiters[key]
+                self._observer.evicted(key)
+                return
+            soonest = min(soonest, limiter.peek().retry_after)
+        self._observer.capacity_reached(wanted)
+        raise CapacityError(
+            f"all {self.capacity} places are taken by ids with recent requests, expected an idle one",
+            retry_after=soonest,
+        )
+
+
+class VectorGCRA:
+    """GCRA for `n_ids` ids in one array of 64-bit theoretical arrival times; a batch of requests is one call.
+
+    Args:
+        n_ids: ids are the integers 0 ... n_ids - 1 (hash or dictionary-encode yours).
+        rate: tokens per second and id, positive and finite.
+        burst: most tokens of one id at once (>= 1).
+        clock: seconds as a float; monotonic by default.
+
+    Decisions equal those of `n_ids` scalar GCRAs asked in the order of the batch, also when an id appears many times.
+    Memory is 8 bytes an id for the state and 4 for scratch. Raises InvalidArgument if rate and burst do not fit
+    64-bit arithmetic.
+
+    >>> limiter = VectorGCRA(n_ids=3, rate=1, burst=2)
+    >>> limiter.acquire_many([0, 0, 0, 2], now=0.0).tolist()
+    [True, True, False, True]
+    """
+
+    _LARGEST = 2**61
+
+    def __init__(self, n_ids: int, rate: Real, burst: int, *, clock: Clock = monotonic) -> None:
+        self.n_ids = positive_count("n_ids", n_ids)
+        self.burst = positive_count("burst", burst)
+        self.rate = rate
+        self._earn, self._token = ExactRate.per_second(rate)
+        self._cap = self.burst * self._token
+        if self._cap + self._earn >= self._LARGEST:
+            raise InvalidArgument(f"rate {rate!r} with burst {burst} needs over 61 bits; round the rate, lower burst")
+        self._read = nanoseconds(clock)
+        self._epoch: int | None = None  # ns; arrival times are kept relative to it, so that they fit 64 bits
+        self._last = 0
+        self._tat = np.zeros(self.n_ids, dtype=np.int64)
+        self._asked = np.zeros(self.n_ids, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return self.n_ids
+
+    def acquire_many(self, ids: ArrayLike, now: float | None = None, *, n: int | ArrayLike = 1) -> NDArray[np.bool_]:
+        """Decide a batch that arrives at one instant, in order.
+
+        Args:
+            ids: integers, shape (m,).
+            now: seconds, on the scale of `clock`; read from the clock if None. Earlier than a previous call counts as
+                no time passed.
+            n: cost of each request, one number or shape (m,).
+
+        Returns: bool array, shape (m,). O(m) for one cost and ids within their allowance; requests of ids that
+        exceed it are ranked, O(k log k) for k of them. With an array of costs, O(m log m) plus one pass per
+        repetition of the most frequent id. Raises InvalidArgument on ids or costs out of range, having changed
+        nothing.
+        """
+        ids = self._checked_ids(ids)
+        costs = self._checked_costs(n, ids.shape)
+        at = self._credit_time(now)
+        if isinstance(costs, int):
+            return self._same_cost(ids, costs * self._token, at)
+        return self._any_cost(ids, costs * self._token, at)
+
+    def remaining_many(self, ids: ArrayLike, now: float | None = None) -> NDArray[np.int64]:
+        """Return how many requests of cost 1 each id could still make at this instant. O(m)."""
+        ids = self._checked_ids(ids)
+        at = self._credit_time(now)
+        return (self._cap - np.maximum(self._tat[ids] - at, 0)) // self._token
+
+    def _checked_ids(self, ids: ArrayLike) -> NDArray[np.int64]:
+        array = np.asarray(ids)
+        if array.size == 0:
+            return np.zeros(0, dtype=np.int64)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise InvalidArgument(f"ids are {array.dtype} of shape {array.shape}, expected integers of one dimension")
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= self.n_ids:
+            raise InvalidArgument(f"ids run from {low} to {high}, expected 0 to {self.n_ids - 1}")
+        return array.astype(np.int64, copy=False)
+
+    def _checked_costs(self, n: int | ArrayLike, shape: tuple[int, ...]) -> int | NDArray[np.int64]:
+        if isinstance(n, int):
+            return positive_count("n", n, self.burst)
+        costs = np.asarray(n)
+        if costs.ndim == 0:
+            return positive_count("n", costs.item(), self.burst)
+        if costs.shape != shape or costs.dtype.kind not in "iu":
+            raise InvalidArgument(f"n is {costs.dtype} of shape {costs.shape}, expected integers of shape {shape}")
+        if costs.size and (int(costs.min()) < 1 or int(costs.max()) > self.burst):
+            raise InvalidArgument(f"costs run from {costs.min()} to {costs.max()}, expected 1 to burst = {self.burst}")
+        return costs.astype(np.int64, copy=False)
+
+    def _credit_time(self, now: float | None) -> int:
+        """Advance to `now` and return it on the credit axis of the array."""
+        if now is None:
+            ticks = self._read()
+        elif now - now == 0:  # finite
+            ticks = int(now * 1e9 + 0.5)
+        else:
+            raise InvalidArgument(f"now is {now!r}, expected finite seconds")
+        if self._epoch is None:
+            self._epoch = self._last = ticks
+        self._last = max(self._last, ticks)
+        at = (self._last - self._epoch) * self._earn
+        if at + self._cap >= self._LARGEST:  # move the epoch; an arrival time in the past is as good as now
+            np.subtract(self._tat, min(at, self._LARGEST), out=self._tat)
+            np.maximum(self._tat, 0, out=self._tat)
+            self._epoch, at = self._last, 0
+        return at
+
+    def _same_cost(self, ids: NDArray[np.int64], cost: int, at: int) -> NDArray[np.bool_]:
+        asked = self._asked
+        np.add.at(asked, ids, 1)
+        wanted = asked[ids]
+        start = np.maximum(self._tat[ids], at)
+        quota = (self._cap + at - start) // cost  # how many of this cost the id may still make
+        self._tat[ids] = start + np.minimum(wanted, quota) * cost  # equal for every repetition of an id
+        asked[ids] = 0
+        allowed = wanted <= quota
+        partly = np.flatnonzero((wanted > quota) & (quota > 0))
+        if partly.size:
+            allowed[partly] = _rank(ids[partly]) < quota[partly]
+        return allowed
+
+    def _any_cost(self, ids: NDArray[np.int64], costs: NDArray[np.int64], at: int) -> NDArray[np.bool_]:
+        allowed = np.zeros(ids.size, dtype=bool)
+        rank = _rank(ids)
+        order = np.argsort(rank, kind="stable")
+        edges = np.cumsum(np.bincount(rank)) if ids.size else []
+        for turn in np.split(order, edges[:-1]):  # first requests of all ids, then second ones, ...
+            after = np.maximum(self._tat[ids[turn]], at) + costs[turn]
+            ok = after <= at + self._cap
+            self._tat[ids[turn][ok]] = after[ok]
+            allowed[turn] = ok
+        return allowed
+
+
+def _rank(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return, for each position, how many times its id occurred before. O(m log m)."""
+    if ids.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    order = np.argsort(ids, kind="stable")
+    grouped = ids[order]
+    starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])
+    rank = np.empty(ids.size, dtype=np.int64)
+    rank[order] = np.arange(ids.size) - np.repeat(starts, np.diff(np.r_[starts, ids.size]))
+    return rank

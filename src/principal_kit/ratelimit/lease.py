@@ -1,0 +1,132 @@
+"""A global limit at local speed: take a batch of tokens from Redis, spend it without asking again, drop it when it
+expires.
+
+Tokens are counted once, when they are leased; a worker can only spend what it has leased. So what the fleet admits is
+what Redis has granted, shifted by at most the life of a lease.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+
+from principal_kit.core.clock import Clock, monotonic
+from principal_kit.core.errors import InvalidArgument
+from principal_kit.ratelimit.decision import (
+    NANOSECONDS,
+    Decision,
+    Limiter,
+    Observer,
+    nanoseconds,
+    new_decision,
+    positive_count,
+    window_ns,
+)
+from principal_kit.ratelimit.redis import RedisTokenBucket
+
+
+class LeasedLimiter(Limiter):
+    """One worker's share of a RedisTokenBucket, leased `batch` tokens at a time.
+
+    Args:
+        bucket: the global limit; its policy for a missing Redis decides what a lease gets then.
+        batch: most tokens this worker holds at once (1 <= batch <= bucket.burst).
+        ttl: seconds after which unspent tokens are dropped; they are not given back.
+        id: which of the bucket's ids this worker spends from.
+        clock: seconds as a float; only its speed matters, not what it shows.
+        observer: told of leases and of tokens dropped.
+
+    Bound: with W workers, what is admitted in any interval of length T is at most
+    `burst + rate * T + min(W * batch, rate * ttl)`. For a token spent in the interval was leased in it, of which
+    there are at most `burst + rate * T`, or was held when it began: no more than W * batch are held at once, and all
+    of them were leased in the `ttl` before, which widens the interval by that much.
+
+    O(1); one round trip to Redis for `batch` decisions. When Redis has no token, requests are refused locally until
+    half a batch may have been refilled (at most a quarter of `ttl`). `remaining` counts this worker's lease,
+    `retry_after` is a lower bound since other workers compete.
+    """
+
+    __slots__ = ("_dry_until", "_expires", "_observer", "_pause", "_read", "_tokens", "_ttl", "batch", "bucket", "id")
+
+    def __init__(
+        self,
+        bucket: RedisTokenBucket,
+        batch: int,
+        *,
+        ttl: Real = 1.0,
+        id: object = "",
+        clock: Clock = monotonic,
+        observer: Observer | None = None,
+    ) -> None:
+        self.batch = positive_count("batch", batch)
+        if self.batch > bucket.burst:
+            raise InvalidArgument(f"batch is {batch}, but the bucket never holds more than its burst of {bucket.burst}")
+        self._ttl = window_ns(ttl)
+        self.bucket = bucket
+        self.id = id
+        self._read = nanoseconds(clock)
+        self._observer = observer or Observer()
+        self._pause = min(int(self.batch / float(bucket.rate) * NANOSECONDS / 2), self._ttl // 4)
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop the lease. The tokens are lost, not returned."""
+        self._tokens = 0
+        self._expires = self._dry_until = -(2**63)
+
+    @property
+    def idle(self) -> bool:
+        """True when there is no unexpired token."""
+        return not self._tokens or self._read() >= self._expires
+
+    def acquire(self, n: int = 1) -> Decision:
+        """Spend `n` leased tokens, leasing more if need be. Raises InvalidArgument if n < 1 or n > batch."""
+        if n.__class__ is not int or not 0 < n <= self.batch:
+            n = positive_count("n", n, self.batch)
+        now = self._read()
+        left = self._tokens - n
+        if left >= 0 and now < self._expires:
+            self._tokens = left
+            return new_decision(Decision, (True, left, 0.0))
+        return self._renew(n, now)
+
+    def acquire_many(self, n: int) -> int:
+        """Decide `n` requests of cost 1 that arrive together, and return how many of them, the first, are admitted.
+
+        O(1) for what the lease holds and one round trip per further `batch`. Same result as `n` calls of `acquire()`.
+        """
+        wanted = left = positive_count("n", n)
+        while left:
+            if not self.acquire().allowed:
+                break
+            left -= 1
+            more = min(left, self._tokens)
+            self._tokens -= more
+            left -= more
+        return wanted - left
+
+    def peek(self, n: int = 1) -> Decision:
+        """Say whether the current lease covers `n`, without asking Redis."""
+        n = positive_count("n", n, self.batch)
+        held = 0 if self.idle else self._tokens
+        wait = max(0, self._dry_until - self._read()) / NANOSECONDS
+        return Decision(held >= n, max(0, held - n) if held >= n else held, 0.0 if held >= n else wait)
+
+    def _renew(self, n: int, now: int) -> Decision:
+        if self._tokens and now >= self._expires:
+            self._observer.lease_expired(self._tokens)
+            self._tokens = 0
+        if now < self._dry_until:
+            return Decision(False, self._tokens, (self._dry_until - now + 1) / NANOSECONDS)
+        grant = self.bucket.take(self.batch - self._tokens, self.id)
+        if grant.granted:
+            self._observer.leased(grant.granted)
+            # The lease runs from before the request was sent. Tokens that join older ones expire with the older ones.
+            if not self._tokens:
+                self._expires = now + self._ttl
+            self._tokens += grant.granted
+        if n <= self._tokens:
+            self._tokens -= n
+            return Decision(True, self._tokens, 0.0)
+        wait = max(self._pause, int(grant.retry_after * NANOSECONDS))
+        self._dry_until = now + wait
+        return Decision(False, self._tokens, (wait + 1) / NANOSECONDS)
