@@ -26,7 +26,9 @@ MINIMAL = ["ring", "ring, one point a node", "rendezvous"]  # any node may leave
 UNORDERED = [*MINIMAL, "maglev"]
 
 names = st.lists(st.text("abcdef0123456789", min_size=1, max_size=6), min_size=1, max_size=8, unique=True)
-keys = st.one_of(st.lists(st.integers(-(2**63), 2**64 - 1), max_size=40), st.lists(st.text("xyz", max_size=9), max_size=40))
+keys = st.one_of(
+    st.lists(st.integers(-(2**63), 2**64 - 1), max_size=40), st.lists(st.text("xyz", max_size=9), max_size=40)
+)
 seeds = st.integers(0, 2**64 - 1)
 
 
