@@ -1,0 +1,95 @@
+"""What a service call returns: where the server is, who runs it, and how to stop it if we do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Literal, Self
+
+from principal_kit.core.errors import InvalidArgument, ServiceError
+from principal_kit.services.process import ServerProcess
+
+Source = Literal["external", "running", "embedded"]
+
+
+class Endpoint:
+    """The address of one server and, if this interpreter started it, its process.
+
+    Attributes: `name`, `host`, `port`, `version`, `source` ("external": named by an environment variable, "running": started
+    by `principal-kit up`, "embedded": started here), `pid` (None unless embedded).
+    """
+
+    def __init__(
+        self, name: str, host: str, port: int, version: str, source: Source, process: ServerProcess | None = None
+    ) -> None:
+        self.name, self.host, self.port, self.version, self.source = name, host, port, version, source
+        self._process = process
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of an embedded server, else None."""
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether something accepts connections there now. One TCP connect."""
+        return accepts(self.host, self.port)
+
+    def kill(self) -> None:
+        """SIGKILL an embedded server, as an outage would. Raises ServiceError on one we do not run."""
+        self._own("kill").kill()
+
+    def stop(self) -> None:
+        """Stop an embedded server and remove its directory; does nothing to one we do not run."""
+        if self._process:
+            self._process.stop()
+
+    def _own(self, verb: str) -> ServerProcess:
+        if self._process is None:
+            raise ServiceError(f"{self.name} at {self.address} is {self.source}: this interpreter did not start it and will not {verb} it")
+        return self._process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.version}, {self.source}>"  # no port: notebooks keep this text
+
+
+def accepts(host: str, port: int, seconds: float = 0.5) -> bool:
+    """Whether a TCP connection to host:port is accepted within `seconds`."""
+    try:
+        with socket.create_connection((host, port), timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
+def parse_address(text: str, *, variable: str) -> tuple[str, int]:
+    """Split host:port from the environment variable `variable`. Raises InvalidArgument when it is not of that form."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(f"{variable}={text!r}: expected host:port, for example 127.0.0.1:6379")
+    return host.strip("[]"), int(port)
+
+
+def from_environment(variable: str) -> tuple[str, int] | None:
+    """host and port named by `variable`, None when it is unset or empty.
+
+    Raises InvalidArgument when malformed, ServiceError when nothing answers there.
+    """
+    text = os.environ.get(variable, "")
+    if not text:
+        return None
+    host, port = parse_address(text.split(",")[0], variable=variable)
+    if not accepts(host, port, seconds=3.0):
+        raise ServiceError(f"{variable}={text}: nothing accepts connections there; start it, or unset {variable} to use an embedded server")
+    return host, port

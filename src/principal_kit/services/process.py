@@ -1,0 +1,162 @@
+"""A server as a local process: started under a guardian, ready when it answers, gone when its owner is.
+
+`ServerProcess` owns one end of a pipe; `supervise.py` watches the other. No signal handler, no `atexit` and no good manners
+of the parent are needed for the clean-up, which is why a SIGKILL of the kernel leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from principal_kit.core.clock import Clock, monotonic
+from principal_kit.core.errors import ServiceError
+
+LOOPBACK = "127.0.0.1"
+_LOG_LINES = 12
+_POLL_SECONDS = 0.02
+_alive: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on now. Another process may take it before you bind: callers retry on a bind error."""
+    with socket.socket() as s:
+        s.bind((LOOPBACK, 0))
+        return s.getsockname()[1]
+
+
+def port_is_taken(port: int) -> bool:
+    """Whether binding 127.0.0.1:port fails now."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((LOOPBACK, port))
+        except OSError:
+            return True
+    return False
+
+
+class ServerProcess:
+    """One server process, its private directory and its log.
+
+    Args:
+        name: for messages and the directory's name.
+        command: called with the directory, returns the argument vector.
+        grace: seconds between SIGTERM and SIGKILL when it is stopped.
+        clock: seconds; injected so that start limits can be tested.
+
+    Raises ServiceError, with the log's last lines, when the command cannot be started.
+    """
+
+    def __init__(
+        self, name: str, command: Callable[[Path], Sequence[str]], *, grace: float = 3.0, clock: Clock = monotonic
+    ) -> None:
+        self.name, self._clock, self._owner = name, clock, os.getpid()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"principal-kit-{name}-"))
+        argv = [str(part) for part in command(self.directory)]
+        guardian = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervise.py"))]
+        read_end, self._pipe = os.pipe()  # both close-on-exec: no other child keeps the server alive
+        try:
+            self._guardian = subprocess.Popen(
+                [*guardian, str(self.directory), str(grace), *argv],
+                stdin=read_end,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in the notebook is for the notebook
+            )
+        finally:
+            os.close(read_end)
+        self._grace = grace
+        self.pid = int(self._guardian.stdout.readline() or -1)
+        self._guardian.stdout.close()
+        _alive.add(self)
+        if self.pid < 0:
+            raise self._failure("could not be started")
+        with contextlib.suppress(psutil.Error):
+            self.process = psutil.Process(self.pid)
+
+    def running(self) -> bool:
+        """Whether the server process exists. O(1)."""
+        process = getattr(self, "process", None)
+        try:
+            return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def log_tail(self, lines: int = _LOG_LINES) -> str:
+        """The last `lines` lines the server wrote, or a note that it wrote none."""
+        try:
+            with open(self.directory / "log", "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 16_384))
+                text = log.read().decode("utf-8", "replace")
+        except OSError:
+            text = ""
+        return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
+
+    def wait_ready(self, answers: Callable[[], bool], seconds: float) -> None:
+        """Poll `answers` until it returns True. Raises ServiceError with the log's end if the server dies or `seconds` pass."""
+        deadline = self._clock() + seconds
+        while not answers():
+            if not self.running():
+                raise self._failure("ended before it answered")
+            if self._clock() > deadline:
+                raise self._failure(f"did not answer within {seconds:g} s")
+            time.sleep(_POLL_SECONDS)
+
+    def _failure(self, what: str) -> ServiceError:
+        tail = self.log_tail()
+        self.stop()
+        return ServiceError(f"{self.name} {what}. Last lines of its log:\n{tail}")
+
+    def kill(self) -> None:
+        """SIGKILL the server, as an outage would; its directory stays until `stop`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.Error):
+            self.process.wait(timeout=5)
+
+    def stop(self) -> None:
+        """End the server and remove its directory; idempotent, returns when both are gone. At most grace + 5 s."""
+        if os.getpid() != self._owner:
+            return  # a forked child owns nothing
+        self._close_pipe()
+        _alive.discard(self)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guardian.wait(timeout=self._grace + 7)
+
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            with contextlib.suppress(OSError):
+                os.close(pipe)
+
+
+def _release_in_child() -> None:
+    """A forked worker must not hold the pipe open: if the parent is killed, the server has to notice."""
+    for server in list(_alive):
+        server._close_pipe()
+    _alive.clear()
+
+
+@atexit.register
+def _stop_all() -> None:
+    servers = [s for s in _alive if s._owner == os.getpid()]
+    for server in servers:  # all pipes first: they shut down side by side
+        server._close_pipe()
+    for server in servers:
+        server.stop()
+
+
+os.register_at_fork(after_in_child=_release_in_child)

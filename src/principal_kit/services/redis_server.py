@@ -1,0 +1,146 @@
+"""Redis: `redis-server` as a local process on a free loopback port, or the one you point at.
+
+Nothing is written to disk (no snapshot, no append-only file): a restart is a server that forgot everything, which is what the
+chapters want to show.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from principal_kit.core.errors import InvalidArgument, MissingPrerequisite, ServiceError
+from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_address
+from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, port_is_taken
+from principal_kit.services.versions import check_version
+
+if TYPE_CHECKING:
+    import redis
+
+START_SECONDS = 10.0
+_BIND_RETRIES = 5
+_MAX_NODES = 64
+
+
+def _driver() -> Any:
+    try:
+        import redis
+    except ImportError as error:
+        raise MissingPrerequisite("the Redis client is missing: pip install 'principal-kit[redis]'") from error
+    return redis
+
+
+def _binary() -> str:
+    found = shutil.which("redis-server")
+    if not found:
+        raise MissingPrerequisite("redis-server is missing: `sudo apt-get install redis-server` (Debian, Ubuntu), `brew install redis` (macOS)")
+    return found
+
+
+def installed_version() -> str | None:
+    """Version of the `redis-server` on PATH, None if there is none."""
+    found = shutil.which("redis-server")
+    if not found:
+        return None
+    text = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    return next((w[2:] for w in text.split() if w.startswith("v=")), None)
+
+
+class RedisEndpoint(Endpoint):
+    """A Redis server: `client()` gives a connection pool's client, `kill()` and `restart()` are for breaking it."""
+
+    @property
+    def url(self) -> str:
+        """redis://host:port/0."""
+        return f"redis://{self.host}:{self.port}/0"
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A `redis.Redis` for this server. Options go to its constructor; replies stay bytes unless you say otherwise."""
+        return _driver().Redis(host=self.host, port=self.port, **options)
+
+    def ping(self) -> bool:
+        """Whether it answers PING within half a second."""
+        try:
+            with self.client(socket_timeout=0.5, socket_connect_timeout=0.5, retry=None) as client:
+                return bool(client.ping())
+        except _driver().RedisError:
+            return False
+
+    def restart(self) -> None:
+        """Start an embedded server again on the same port, empty. Raises ServiceError on one we do not run."""
+        self._own("restart").stop()
+        self._process = _spawn(self.name, self.port)
+
+
+def _spawn(name: str, port: int) -> ServerProcess:
+    """Start redis-server on `port` and wait until it answers."""
+
+    def command(directory: Path) -> list[str]:
+        options = {"port": port, "bind": LOOPBACK, "save": "", "appendonly": "no", "dir": directory, "daemonize": "no",
+                   "maxmemory": "256mb", "maxmemory-policy": "noeviction", "databases": 4}  # fmt: skip
+        return [_binary(), *(str(part) for key, value in options.items() for part in (f"--{key}", value))]
+
+    process = ServerProcess(name, command, grace=2.0)
+    probe = RedisEndpoint(name, LOOPBACK, port, "?", "embedded", process)
+    process.wait_ready(probe.ping, START_SECONDS)
+    return process
+
+
+def start(name: str = "redis", port: int | None = None) -> RedisEndpoint:
+    """Start a new embedded Redis.
+
+    Args:
+        name: for messages and its directory.
+        port: a TCP port, or None for a free one (retried if another process takes it first).
+
+    Raises MissingPrerequisite without redis-server, ServiceError when the port is occupied or the server does not come up.
+    """
+    _driver()
+    _binary()
+    version = check_version("redis", installed_version() or "?")
+    if port is not None and port_is_taken(port):
+        raise ServiceError(f"port {port} is occupied: stop what listens there, or leave out port= for a free one")
+    for attempt in range(_BIND_RETRIES):
+        chosen = port or free_port()
+        try:
+            return RedisEndpoint(name, LOOPBACK, chosen, version, "embedded", _spawn(name, chosen))
+        except ServiceError as error:
+            if port or "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def attach(host: str, port: int, source: Source, name: str = "redis") -> RedisEndpoint:
+    """An endpoint for a server somebody else runs. Raises ServiceError if it is not Redis, InvalidArgument if its version is unknown."""
+    endpoint = RedisEndpoint(name, host, port, "?", source)
+    try:
+        with endpoint.client(socket_timeout=3, socket_connect_timeout=3) as client:
+            endpoint.version = check_version("redis", str(client.info("server")["redis_version"]))
+    except _driver().RedisError as error:
+        raise ServiceError(f"{host}:{port} does not answer as Redis: {error}") from error
+    return endpoint
+
+
+def external() -> RedisEndpoint | None:
+    """The server PRINCIPAL_KIT_REDIS names, or None."""
+    address = from_environment("PRINCIPAL_KIT_REDIS")
+    return attach(*address, "external") if address else None
+
+
+def nodes(n: int) -> list[RedisEndpoint]:
+    """`n` separate Redis servers, named redis-0 …; PRINCIPAL_KIT_REDIS_NODES=host:port,… uses yours instead.
+
+    Raises InvalidArgument if n is not in 1…64 or fewer addresses are given than asked for.
+    """
+    if not isinstance(n, int) or not 1 <= n <= _MAX_NODES:
+        raise InvalidArgument(f"redis_nodes({n!r}): expected 1 to {_MAX_NODES} nodes")
+    text = os.environ.get("PRINCIPAL_KIT_REDIS_NODES", "")
+    if text:
+        addresses = [parse_address(part, variable="PRINCIPAL_KIT_REDIS_NODES") for part in text.split(",") if part.strip()]
+        if len(addresses) < n:
+            raise InvalidArgument(f"PRINCIPAL_KIT_REDIS_NODES names {len(addresses)} servers, this chapter needs {n}")
+        return [attach(host, port, "external", f"redis-{i}") for i, (host, port) in enumerate(addresses[:n])]
+    return [start(f"redis-{i}") for i in range(n)]

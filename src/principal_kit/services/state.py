@@ -1,0 +1,2 @@
+def running(kind, attach):
+    return None

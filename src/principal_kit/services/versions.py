@@ -1,0 +1,20 @@
+"""Which versions the book runs on: one place, read by the embedded servers, `doctor`, the jar cache and the compose file's test."""
+
+from __future__ import annotations
+
+from principal_kit.core.errors import InvalidArgument
+
+WANTED = {"python": "3.11", "java": "17", "kafka": "4.3.1", "spark": "4.1.1", "redis": "7.0"}
+
+# What an endpoint somebody else runs may be. Kafka: brokers this book's client speaks to in full; Redis: Lua and TIME semantics
+# (effects replication) the limiters rely on; Spark: the Connect client is compatible within a major line.
+SUPPORTED = {"kafka": ("4.",), "redis": ("7.", "8."), "spark": ("4.",)}
+
+
+def check_version(service: str, version: str) -> str:
+    """Return `version` if this book can run on it. O(1). Raises InvalidArgument naming the known lines otherwise."""
+    known = SUPPORTED[service]
+    if not str(version).startswith(known):
+        lines = ", ".join(f"{k}x" for k in known)
+        raise InvalidArgument(f"{service} version {version!r} is unknown to this book; known: {lines} (tested with {WANTED[service]})")
+    return version
