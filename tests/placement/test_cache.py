@@ -1,4 +1,4 @@
-"""The ownership rule as a state machine without I/O; the cache on real Redis processes that die, freeze and come back."""
+"""The ownership rule as a state machine without I/O; the cache on real Redis processes that die, freeze, return."""
 
 import os
 import signal
@@ -160,7 +160,7 @@ class TestOnRedis:
             for key in USERS:
                 counts[cache.placement.node_for(key)] += 1
             for node in nodes:
-                held = [name for name in node.client().keys() if name.startswith(cache._name("").encode())]
+                held = [name for name in node.client().keys("*") if name.startswith(cache._name("").encode())]
                 assert len(held) == counts[node.name]
 
     def test_entries_expire(self, nodes, store):
@@ -219,7 +219,7 @@ class TestOnRedis:
 
     @pytest.mark.parametrize("fence, outdated", [(True, False), (False, True)])
     def test_a_frozen_node_that_thaws_with_old_values(self, nodes, store, fence, outdated):
-        """SIGSTOP is a long pause or a partition: memory survives it. Without the fence it must fail, or this proves nothing."""
+        """SIGSTOP is a long pause or a partition: memory survives it. Unfenced it must fail, or this proves nothing."""
         with cache_on(nodes, store, fence=fence) as cache:
             cache.get_many(USERS)
             mine = [key for key in USERS if cache.placement.node_for(key) == nodes[2].name]
@@ -266,7 +266,7 @@ class TestOnRedis:
             assert cache.get_many(USERS) == expected
 
     def test_threads_never_read_what_was_overwritten_before_they_asked(self, nodes, store):
-        """Readers run while one writer counts up and a node dies: a value read is at least the last one acknowledged."""
+        """Readers run while one writer counts up and a node dies: a read is at least the last value acknowledged."""
         acknowledged, wrong, done = [0], [], threading.Event()
         with cache_on(nodes, store) as cache:
             cache.put("counter", b"0")

@@ -12,7 +12,10 @@ from principal_kit.placement.jump import jump_bucket, jump_buckets
 hashes = st.integers(0, 2**64 - 1)
 
 
-@pytest.mark.parametrize("key, buckets, bucket", [(1, 1, 0), (42, 57, 43), (0xDEAD10CC, 1, 0), (0xDEAD10CC, 666, 361), (256, 1024, 520)])  # fmt: skip
+@pytest.mark.parametrize(
+    "key, buckets, bucket",
+    [(1, 1, 0), (42, 57, 43), (0xDEAD10CC, 1, 0), (0xDEAD10CC, 666, 361), (256, 1024, 520)],
+)
 def test_vectors_shared_by_other_implementations(key, buckets, bucket):
     assert jump_bucket(key, buckets) == bucket
 

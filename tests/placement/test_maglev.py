@@ -24,7 +24,7 @@ def test_weights_count_turns():
 
 
 def test_disruption_on_leaving_is_small():
-    """The paper's point: beyond the leaver's own share, only a small share of keys moves when M is over 100 per node."""
+    """The paper's point: beyond the leaver's own share few keys move when there are over 100 slots a node."""
     before = Maglev(range(10), table_size=5003)
     after = before.copy()
     after.remove_node("3")

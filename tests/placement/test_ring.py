@@ -85,7 +85,7 @@ def test_balance_against_theory(vnodes):
 
 
 def test_as_even_as_uhashring():
-    """Same nodes, same points per node: both coefficients of variation lie within a factor 2.5 of theory, 3 seeds apart."""
+    """Same nodes, same points per node: both coefficients of variation lie within a factor 2.5 of theory."""
     nodes, keys = [f"cache-{i}" for i in range(20)], [f"user:{i}" for i in range(40_000)]
     peer = uhashring.HashRing(nodes, vnodes=128)
     position = {node: at for at, node in enumerate(nodes)}
