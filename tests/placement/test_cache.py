@@ -92,9 +92,7 @@ def endpoints():
 @pytest.fixture
 def nodes(endpoints):
     for node in endpoints:
-        try:
-            node.client().ping()
-        except Exception:
+        if not node.ping():
             node.restart()
     return endpoints
 
@@ -250,6 +248,15 @@ class TestOnRedis:
             assert cache.get_many(USERS) == [f"v0 of {number}".encode() for number in range(200)]
             assert nodes[0].name not in cache.members
 
+    def test_a_full_node_leaves_instead_of_failing_reads(self, nodes, store):
+        with cache_on(nodes, store) as cache, nodes[0].client() as client:
+            client.config_set("maxmemory", 1)
+            try:
+                assert cache.get_many(USERS) == [f"v0 of {number}".encode() for number in range(200)]
+                assert nodes[0].name not in cache.members
+            finally:
+                client.config_set("maxmemory", 0)
+
     def test_join_of_a_new_node_moves_only_its_keys(self, nodes, store):
         with cache_on(nodes[:2], store) as cache:
             cache.get_many(USERS)
@@ -303,7 +310,7 @@ class TestOnRedis:
         store, names = MemoryStore(), [node.name for node in endpoints]
         by_name = dict(zip(names, endpoints))
         for node in endpoints:
-            if not _answers(node):
+            if not node.ping():
                 node.restart()
         with cache_on(endpoints, store) as cache:
             truth = {}
@@ -343,13 +350,6 @@ class TestOnRedis:
             with pytest.raises(InvalidArgument):
                 cache.join(nodes[0])
             assert store.reads == 0
-
-
-def _answers(node):
-    try:
-        return node.client().ping()
-    except Exception:
-        return False
 
 
 def test_memory_store_versions_grow():

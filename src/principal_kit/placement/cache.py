@@ -280,7 +280,7 @@ class DistributedCache:
         for node, share in self._grouped(keys).items():
             try:
                 entries = self._client(node).mget([self._name(key) for key in share])
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except redis.RedisError as error:  # dead, frozen, restarted or full: it leaves the view
                 self._lost(node, error)
                 again += share
                 continue
@@ -305,7 +305,7 @@ class DistributedCache:
                     version, value = row_of[key]
                     pipeline.eval(_FILL, 1, self._name(key), view, version, value, self._ttl_ms)
                 pipeline.execute()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except redis.RedisError as error:  # dead, frozen, restarted or full: it leaves the view
                 self._lost(node, error)
                 complete = False
         return complete
@@ -346,7 +346,7 @@ class DistributedCache:
             try:
                 with self._connect(endpoint, check=False) as client:
                     client.ping()
-            except (redis.ConnectionError, redis.TimeoutError):
+            except redis.RedisError:
                 continue
             self.join(endpoint, self._weights[name])
             back.append(name)
