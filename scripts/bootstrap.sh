@@ -224,6 +224,7 @@ fi
 system_packages
 begin "Python packages in .venv"
 python_packages
-begin "Jars of Apache Kafka and the Spark connectors"
+begin "Jars of Apache Kafka and the Spark connectors, scripts of the site"
 "$BIN/python" -m principal_kit.services.jars fetch
+"$BIN/python" -m principal_kit.course.site
 finish
