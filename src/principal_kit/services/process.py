@@ -9,13 +9,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from principal_kit.core.errors import ServiceError
 LOOPBACK = "127.0.0.1"
 _LOG_LINES = 12
 _POLL_SECONDS = 0.02
-_alive: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
+# Strong references: a forked child must find every pipe to close, also those of servers nobody mentions any more.
+_alive: set[ServerProcess] = set()
 
 
 def free_port() -> int:
@@ -46,6 +47,14 @@ def port_is_taken(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def runs(process: psutil.Process | None) -> bool:
+    """Whether this very process (pid and creation time) exists and is not a zombie. O(1)."""
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 class ServerProcess:
@@ -79,21 +88,23 @@ class ServerProcess:
         finally:
             os.close(read_end)
         self._grace = grace
-        self.pid = int(self._guardian.stdout.readline() or -1)
-        self._guardian.stdout.close()
+        self._grace = grace
         _alive.add(self)
+        try:
+            with self._guardian.stdout as answer:
+                self.pid = int(answer.readline() or -1)
+            self.process = psutil.Process(self.pid) if self.pid > 0 else None
+        except psutil.NoSuchProcess:
+            self.process = None  # it ended at once; wait_ready says so
+        except BaseException:
+            self.stop()
+            raise
         if self.pid < 0:
             raise self._failure("could not be started")
-        with contextlib.suppress(psutil.Error):
-            self.process = psutil.Process(self.pid)
 
     def running(self) -> bool:
         """Whether the server process exists. O(1)."""
-        process = getattr(self, "process", None)
-        try:
-            return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
+        return runs(self.process)
 
     def log_tail(self, lines: int = _LOG_LINES) -> str:
         """The last `lines` lines the server wrote, or a note that it wrote none."""
@@ -108,12 +119,16 @@ class ServerProcess:
     def wait_ready(self, answers: Callable[[], bool], seconds: float) -> None:
         """Poll `answers` until it returns True. Raises ServiceError with the log's end if the server dies or `seconds` pass."""
         deadline = self._clock() + seconds
-        while not answers():
-            if not self.running():
-                raise self._failure("ended before it answered")
-            if self._clock() > deadline:
-                raise self._failure(f"did not answer within {seconds:g} s")
-            time.sleep(_POLL_SECONDS)
+        try:
+            while not answers():
+                if not self.running():
+                    raise self._failure("ended before it answered")
+                if self._clock() > deadline:
+                    raise self._failure(f"did not answer within {seconds:g} s")
+                time.sleep(_POLL_SECONDS)
+        except BaseException:  # Ctrl-C while it starts: half a server is no server
+            self.stop()
+            raise
 
     def _failure(self, what: str) -> ServiceError:
         tail = self.log_tail()
@@ -122,19 +137,34 @@ class ServerProcess:
 
     def kill(self) -> None:
         """SIGKILL the server, as an outage would; its directory stays until `stop`."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
         with contextlib.suppress(psutil.Error):
-            self.process.wait(timeout=5)
+            if self.process is not None:
+                self.process.kill()
+                self.process.wait(timeout=5)
 
     def stop(self) -> None:
-        """End the server and remove its directory; idempotent, returns when both are gone. At most grace + 5 s."""
+        """End the server and remove its directory; idempotent, returns when both are gone. At most grace + 7 s."""
         if os.getpid() != self._owner:
             return  # a forked child owns nothing
         self._close_pipe()
+        if self not in _alive:
+            return
         _alive.discard(self)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._guardian.wait(timeout=self._grace + 7)
+        except subprocess.TimeoutExpired:
+            self._guardian.kill()
+            self._guardian.wait()
+        self.kill()  # does nothing, unless the guardian was killed before it could
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def detach(self) -> psutil.Process:
+        """Let the server outlive this interpreter; returns its guardian, which stops it on SIGTERM."""
+        guardian = psutil.Process(self._guardian.pid)
+        os.write(self._pipe, b"detach")
+        self._close_pipe()
+        _alive.discard(self)
+        return guardian
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
