@@ -88,7 +88,6 @@ class ServerProcess:
         finally:
             os.close(read_end)
         self._grace = grace
-        self._grace = grace
         _alive.add(self)
         try:
             with self._guardian.stdout as answer:
