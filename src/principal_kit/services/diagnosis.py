@@ -1,0 +1,122 @@
+"""What `principal-kit doctor` says: each component, what was found, what is wanted, who would run it, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from principal_kit.core.errors import KitError
+from principal_kit.services import jars, java, redis_server, state
+from principal_kit.services.endpoint import accepts, parse_address
+from principal_kit.services.versions import WANTED
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report. `ok` is False when something must be mended before the book runs."""
+
+    component: str
+    found: str
+    wanted: str
+    source: str
+    fix: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing needs mending."""
+        return not self.fix
+
+
+def _source(kind: str) -> tuple[str, str]:
+    """Who would serve `kind` now, and a fix if that is broken. Never waits longer than a connection attempt."""
+    variable = f"PRINCIPAL_KIT_{kind.upper()}"
+    text = os.environ.get(variable, "")
+    if text:
+        try:
+            host, port = parse_address(text, variable=variable)
+        except KitError as error:
+            return "external", str(error)
+        return "external", "" if accepts(host, port, 2.0) else f"nothing answers at {text}: start it, or `unset {variable}`"
+    try:
+        return ("running" if state.read(kind) else "embedded"), ""
+    except KitError as error:
+        return "running", str(error)
+
+
+def _package(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> Row:
+    found = platform.python_version()
+    supported = (3, 11) <= tuple(int(p) for p in found.split(".")[:2]) < (3, 14)
+    return Row("Python", found, "3.11 to 3.13", "this interpreter", "" if supported else "create .venv with Python 3.11, 3.12 or 3.13")
+
+
+def _java() -> Row:
+    binary, major = java.find()
+    fine = major is not None and major >= int(WANTED["java"])
+    return Row("Java", str(major) if major else "missing", f"{WANTED['java']} or newer", "this machine", "" if fine else java.INSTALL)
+
+
+def _maven() -> Row:
+    binary, version = shutil.which("mvn"), None
+    if binary:
+        try:
+            text = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=20, check=False).stdout
+            version = (re.search(r"Apache Maven ([\d.]+)", text) or [None, "?"])[1]
+        except (OSError, subprocess.TimeoutExpired):
+            version = "?"
+    fix = "" if version else "`sudo apt-get install maven` (Debian, Ubuntu), `brew install maven` (macOS)"
+    return Row("Maven", version or "missing", "3.6 or newer", "this machine", fix)
+
+
+def _redis() -> Row:
+    source, fix = _source("redis")
+    found = redis_server.installed_version()
+    if source == "embedded" and not found:
+        fix = "`sudo apt-get install redis-server` (Debian, Ubuntu), `brew install redis` (macOS)"
+    return Row("Redis", found or "missing", f"{WANTED['redis']} or newer", source, fix)
+
+
+def _jars(component: str, name: str, source: str, fix: str) -> Row:
+    try:
+        jars.verified(name)
+        return Row(component, jars.SETS[name], jars.SETS[name], source, fix)
+    except KitError as error:
+        return Row(component, "missing or damaged", jars.SETS[name], source, fix or str(error))
+
+
+def _spark() -> Row:
+    from principal_kit.services import spark_session
+
+    found = _package("pyspark")
+    try:
+        address, fix = spark_session.remote_address(), ""
+    except KitError as error:
+        address, fix = "external", str(error)
+    if found != WANTED["spark"] and not fix:
+        fix = "`make book` (or pip install 'principal-kit[spark]')"
+    return Row("PySpark", found or "missing", WANTED["spark"], "external" if address else "embedded", fix)
+
+
+def rows() -> list[Row]:
+    """The whole report, in a few seconds at most. Each row stands alone: one broken part hides no other."""
+    kafka_source, kafka_fix = _source("kafka")
+    return [
+        _python(),
+        _java(),
+        _maven(),
+        _redis(),
+        _jars("Kafka", "kafka", kafka_source, kafka_fix),
+        _spark(),
+        _jars("Spark-Kafka connector", "spark-kafka", "embedded", ""),
+    ]

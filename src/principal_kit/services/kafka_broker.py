@@ -1,0 +1,167 @@
+"""Apache Kafka in KRaft mode: broker and controller in one small JVM, from the published jars, on loopback.
+
+The storage is formatted by writing `meta.properties` ourselves: the file is three ids, and a second JVM only to write it would
+cost as long as half the broker's own start. The broker then bootstraps at its release's default metadata version.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from principal_kit.core.errors import MissingPrerequisite, ServiceError
+from principal_kit.services import jars, java
+from principal_kit.services.endpoint import Endpoint, Source, accepts, from_environment
+from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, port_is_taken
+from principal_kit.services.versions import WANTED, check_version
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+START_SECONDS = 60.0
+HEAP_MIB = 256
+_BIND_RETRIES = 5
+# A short-lived broker for one reader: the small start heap and C1 alone halve the time to the first answer.
+_JVM = ["-Xms64m", f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-Djdk.net.unixdomain.tmpdir=."]  # fmt: skip
+
+
+def _driver() -> Any:
+    try:
+        import kafka
+    except ImportError as error:
+        raise MissingPrerequisite("the Kafka client is missing: pip install 'principal-kit[kafka]'") from error
+    return kafka
+
+
+class KafkaEndpoint(Endpoint):
+    """A Kafka broker; `producer`, `consumer` and `admin` give kafka-python clients for it."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """host:port, as clients want it."""
+        return self.address
+
+    def producer(self, **options: Any) -> KafkaProducer:
+        """A `kafka.KafkaProducer`; options go to its constructor."""
+        return _driver().KafkaProducer(bootstrap_servers=self.address, **options)
+
+    def consumer(self, *topics: str, **options: Any) -> KafkaConsumer:
+        """A `kafka.KafkaConsumer` of `topics`; options go to its constructor."""
+        return _driver().KafkaConsumer(*topics, bootstrap_servers=self.address, **options)
+
+    def admin(self, **options: Any) -> KafkaAdminClient:
+        """A `kafka.KafkaAdminClient`; options go to its constructor."""
+        return _driver().KafkaAdminClient(bootstrap_servers=self.address, **options)
+
+
+def _id() -> str:
+    """A random id in Kafka's own form: 128 bits, URL-safe base64 without padding, never starting with a dash."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        if not text.startswith("-"):
+            return text
+
+
+def _configuration(data: Path, port: int, controller_port: int) -> dict[str, object]:
+    """server.properties for one combined node; every replication factor is 1 since there is one broker."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "log.dirs": data,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "num.partitions": 1,
+        "auto.create.topics.enable": "false",
+        "group.initial.rebalance.delay.ms": 0,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 4,
+        "log.cleaner.dedupe.buffer.size": 4 << 20,
+    }
+
+
+def _command(folder: Path, binary: str, directory: Path, port: int, controller_port: int) -> list[str]:
+    """Write the broker's configuration and formatted storage; return what starts it."""
+    data = directory / "data"
+    data.mkdir()
+    meta = {"version": 1, "cluster.id": _id(), "node.id": 1, "directory.id": _id()}
+    for path, entries in ((data / "meta.properties", meta), (directory / "server.properties", _configuration(data, port, controller_port))):
+        path.write_text("".join(f"{key}={value}\n" for key, value in entries.items()), encoding="utf-8")
+    return [binary, *_JVM, "-cp", f"{folder}/*", "kafka.Kafka", str(directory / "server.properties")]
+
+
+def _answers(port: int) -> bool:
+    """Whether the broker on `port` has joined its own cluster: the metadata lists it, unfenced."""
+    if not accepts(LOOPBACK, port):
+        return False
+    kafka = _driver()
+    try:
+        admin = kafka.KafkaAdminClient(bootstrap_servers=f"{LOOPBACK}:{port}", request_timeout_ms=5000)
+    except (kafka.errors.KafkaError, OSError, ValueError):
+        return False
+    try:
+        return bool(admin.describe_cluster()["brokers"])
+    except (kafka.errors.KafkaError, OSError):
+        return False
+    finally:
+        admin.close()
+
+
+def start(port: int | None = None) -> KafkaEndpoint:
+    """Start a new embedded broker; seconds on a cold machine.
+
+    Raises MissingPrerequisite (no Java, jars or client), CorruptionError (a jar fails its checksum), ServiceError (occupied
+    port; or the broker did not come up, with the last lines of its log).
+    """
+    _driver()
+    binary = java.require()
+    folder = jars.verified("kafka")
+    if port is not None and port_is_taken(port):
+        raise ServiceError(f"port {port} is occupied: stop what listens there, or leave out port= for a free one")
+    for attempt in range(_BIND_RETRIES):
+        chosen, controller = port or free_port(), free_port()
+        process = ServerProcess("kafka", lambda d, p=chosen, c=controller: _command(folder, binary, d, p, c), grace=4.0)
+        try:
+            process.wait_ready(lambda p=chosen: _answers(p), START_SECONDS)
+        except ServiceError as error:
+            if "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
+                raise
+            continue
+        return KafkaEndpoint("kafka", LOOPBACK, chosen, WANTED["kafka"], "embedded", process)
+    raise AssertionError("unreachable")
+
+
+def attach(host: str, port: int, source: Source) -> KafkaEndpoint:
+    """An endpoint for a broker somebody else runs. Raises ServiceError if it does not answer as Kafka."""
+    kafka = _driver()
+    try:
+        admin = kafka.KafkaAdminClient(bootstrap_servers=f"{host}:{port}", request_timeout_ms=5000)
+        try:
+            # The protocol names no release; Kafka 4 is recognised by what it no longer speaks or newly does.
+            version = ".".join(str(part) for part in admin.config.get("api_version") or ()) or WANTED["kafka"]
+        finally:
+            admin.close()
+    except (kafka.errors.KafkaError, OSError, ValueError) as error:
+        raise ServiceError(f"{host}:{port} does not answer as Kafka: {error}") from error
+    return KafkaEndpoint("kafka", host, port, check_version("kafka", version), source)
+
+
+def external() -> KafkaEndpoint | None:
+    """The broker PRINCIPAL_KIT_KAFKA names, or None."""
+    address = from_environment("PRINCIPAL_KIT_KAFKA")
+    return attach(*address, "external") if address else None
