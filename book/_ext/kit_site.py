@@ -1,7 +1,7 @@
 """What the book's site needs beyond Jupyter Book.
 
-Scripts served from the site itself, `{mermaid}` and `{chapter-map}`, and header buttons that point at what a reader or an
-author actually wants: the running JupyterLab, and the text form of a chapter rather than its notebook.
+Scripts served from the site itself, `{mermaid}` and `{chapter-map}`, and header buttons that point at what a reader or
+an author actually wants: the running JupyterLab, and the text form of a chapter rather than its notebook.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LAB_URL = "http://127.0.0.1:8888/lab/tree"
 
 
 # ── Diagrams ─────────────────────────────────────────────────────────────────────────────────────
-class mermaid(nodes.General, nodes.Element):  # noqa: N801 - docutils names node classes in lower case
+class mermaid(nodes.General, nodes.Element):
     """A diagram that the browser draws; without scripts its source is shown."""
 
 
@@ -34,6 +34,7 @@ class Mermaid(SphinxDirective):
     option_spec = {"caption": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
+        """The diagram, in a figure if it has a caption."""
         source = "\n".join(self.content)
         for needed in ("accTitle", "accDescr"):
             if not re.search(rf"^\s*{needed}\s*[:{{]", source, flags=re.M):
@@ -60,6 +61,7 @@ class ChapterMap(SphinxDirective):
     option_spec = {"part": directives.positive_int}
 
     def run(self) -> list[nodes.Node]:
+        """One box a part, one line a chapter."""
         from principal_kit.course import chapters
 
         self.env.note_dependency(chapters.__file__)
@@ -67,40 +69,40 @@ class ChapterMap(SphinxDirective):
         board = nodes.container(classes=["kit-map"])
         for number, title in chapters.PARTS.items():
             if only in (None, number):
-                board += self.part(number, title, [c for c in chapters.CHAPTERS if c.part == number], heading=not only)
+                board += self._part(number, title, [c for c in chapters.CHAPTERS if c.part == number], heading=not only)
         return [board]
 
-    def part(self, number: int, title: str, members: list[Any], *, heading: bool) -> nodes.Node:
+    def _part(self, number: int, title: str, members: list[Any], *, heading: bool) -> nodes.Node:
         box = nodes.container(classes=["kit-part"])
         if heading:
             label = nodes.paragraph(classes=["kit-part-title"])
-            label += self.link(f"/book/parts/part-{number}", f"Part {number} · {title}")
+            label += self._link(f"/book/parts/part-{number}", f"Part {number} · {title}")
             box += label
         rows = nodes.bullet_list(classes=["kit-chapters"])
         for chapter in members:
-            rows += self.chapter(chapter)
+            rows += self._chapter(chapter)
         box += rows
         return box
 
-    def chapter(self, chapter: Any) -> nodes.Node:
+    def _chapter(self, chapter: Any) -> nodes.Node:
         ready = chapter.state == "ready"
         item = nodes.list_item(classes=["kit-ready" if ready else "kit-planned"])
         line = nodes.paragraph(classes=["kit-chapter"])
         name = f"{chapter.number} {chapter.title}"
-        line += self.link(f"/notebooks/{chapter.slug}", name) if ready else nodes.inline("", name)
+        line += self._link(f"/notebooks/{chapter.slug}", name) if ready else nodes.inline("", name)
         line += nodes.Text(" ")
         line += nodes.inline("", "open" if ready else "planned", classes=["kit-badge"])
         item += line
-        item += nodes.paragraph("", self.details(chapter), classes=["kit-topics"])
+        item += nodes.paragraph("", self._details(chapter), classes=["kit-topics"])
         return item
 
-    def details(self, chapter: Any) -> str:
+    def _details(self, chapter: Any) -> str:
         topics = "; ".join(chapter.topics)
         if chapter.state != "ready":
             return f"{topics}."
         return f"{topics}. {chapter.minutes_to_read} minutes to read, {chapter.seconds_to_run} seconds to run."
 
-    def link(self, document: str, text: str) -> nodes.Node:
+    def _link(self, document: str, text: str) -> nodes.Node:
         target = addnodes.pending_xref(
             "", refdomain="std", reftype="doc", reftarget=document, refexplicit=True, refwarn=True
         )
@@ -111,7 +113,7 @@ class ChapterMap(SphinxDirective):
 
 # ── Pages ────────────────────────────────────────────────────────────────────────────────────────
 def mark_beats(app: Sphinx, doctree: nodes.document) -> None:
-    """Give a section whose title opens with a beat's name the class `kit-beat`, and set the name apart from the rest."""
+    """Give a section whose title opens with a beat's name the classes `kit-beat` and `kit-<beat>`."""
     for section in doctree.findall(nodes.section):
         title = section.next_node(nodes.title)
         if title is None or not title.children or not isinstance(title.children[0], nodes.Text):
@@ -135,7 +137,7 @@ def add_mermaid(app: Sphinx, page: str, template: str, context: dict, doctree: n
 
 
 def point_buttons(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
-    """Launch menu: add the JupyterLab that `make lab` starts. Edit button: the text form, which is what authors change."""
+    """Launch menu: add the JupyterLab of `make lab`. Edit button: the text form, which is what authors change."""
     if not page.startswith("notebooks/"):
         return
     for group in _groups(context.get("header_buttons", [])):

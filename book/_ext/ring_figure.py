@@ -54,14 +54,14 @@ def draw_ring(name: str, ring: HashRing, was: HashRing | None) -> list[str]:
 
 
 def draw() -> str:
-    """The whole figure as an SVG element; colours are the page's own custom properties, so it follows light and dark."""
+    """The whole figure as an SVG element; its colours are the page's custom properties, so it follows the theme."""
     before = HashRing(NODES, vnodes=VNODES)
     after = HashRing([node for node in NODES if node != GONE], vnodes=VNODES)
     moved = sum(before.node_for(key) != after.node_for(key) for key in KEYS)
     assert all(before.node_for(key) == GONE for key in KEYS if before.node_for(key) != after.node_for(key))
     said = (
-        f"Two hash rings. Left: five cache nodes share the circle and {len(KEYS)} keys. Right: {GONE} is gone; only its "
-        f"{moved} keys have a new owner, the other {len(KEYS) - moved} stay where they were."
+        f"Two hash rings. Left: five cache nodes share the circle and {len(KEYS)} keys. Right: {GONE} is gone; only "
+        f"its {moved} keys have a new owner, the other {len(KEYS) - moved} stay where they were."
     )
     body = [*draw_ring("before", before, None), *draw_ring("after", after, before)]
     captions = [("before", "five nodes", f"{len(KEYS)} keys"), ("after", f"{GONE} leaves", f"{moved} keys move")]
