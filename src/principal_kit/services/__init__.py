@@ -1,16 +1,17 @@
 """Real servers, one call each: `redis()`, `kafka()`, `spark()` return an endpoint, whatever runs it.
 
-Resolution, in order: an environment variable (`PRINCIPAL_KIT_REDIS=host:port`, …), a set started by `principal-kit up`, an
-embedded process on a free loopback port that ends with this interpreter. Never a mock.
+Resolution, in order: an environment variable (`PRINCIPAL_KIT_REDIS=host:port`, …), a set started by `principal-kit up`,
+an embedded process on a free loopback port that ends with this interpreter. Never a mock.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 from principal_kit.services.endpoint import Endpoint
-from principal_kit.services.versions import WANTED
+from principal_kit.services.versions import WANTED, check_embedded
 
 __all__ = ["WANTED", "Endpoint", "doctor", "down", "kafka", "redis", "redis_nodes", "spark", "stop_all", "up"]
 
@@ -18,29 +19,49 @@ _lock = threading.Lock()
 _embedded: dict[str, Endpoint] = {}
 
 
-def _resolve(kind: str, module: Any, *, fresh: bool, port: int | None = None) -> Any:
+def _resolve(kind: str, module: Any, *, fresh: bool, port: int | None, version: str | None) -> Any:
+    if version is not None:
+        check_embedded(kind, version)
     if fresh or port is not None:
         return module.start(port=port)
     with _lock:
+        endpoint = module.external()  # first, so that a variable set in the middle of a session counts
+        if endpoint is not None:
+            return endpoint
         endpoint = _embedded.get(kind)
-        if endpoint is not None and endpoint._process is not None and endpoint._process.running() and endpoint._process._pipe:
+        if endpoint is not None and endpoint._process.running():
             return endpoint
         from principal_kit.services import state
 
-        endpoint = module.external() or state.running(kind, module.attach)
+        endpoint = state.running(kind, module.attach)
         if endpoint is None:
             endpoint = _embedded[kind] = module.start()
         return endpoint
 
 
-def redis(*, fresh: bool = False, port: int | None = None) -> Any:
-    """A `RedisEndpoint`. `fresh=True` always starts a new embedded server; so does naming a `port`.
+def _new_lock_in_child() -> None:
+    """Another thread may have held the lock when this process was forked; the child must not wait for it."""
+    global _lock
+    _lock = threading.Lock()
 
-    Raises MissingPrerequisite, ServiceError (occupied port, no answer), InvalidArgument (malformed variable, unknown version).
+
+os.register_at_fork(after_in_child=_new_lock_in_child)
+
+
+def redis(*, fresh: bool = False, port: int | None = None, version: str | None = None) -> Any:
+    """A `RedisEndpoint`, one embedded server shared by the whole interpreter unless told otherwise.
+
+    Args:
+        fresh: always start a new embedded server, which you stop (or leave to the interpreter's end).
+        port: a TCP port for a new embedded server.
+        version: the release line you rely on; an unknown one is an error, not a download.
+
+    Raises MissingPrerequisite, ServiceError (occupied port, no answer), InvalidArgument (malformed variable, unknown
+    version).
     """
     from principal_kit.services import redis_server as module
 
-    return _resolve("redis", module, fresh=fresh, port=port)
+    return _resolve("redis", module, fresh=fresh, port=port, version=version)
 
 
 def redis_nodes(n: int) -> list[Any]:
@@ -50,22 +71,22 @@ def redis_nodes(n: int) -> list[Any]:
     return module.nodes(n)
 
 
-def kafka(*, fresh: bool = False, port: int | None = None) -> Any:
-    """A `KafkaEndpoint`: a KRaft broker. Arguments and errors as for `redis`; CorruptionError if a cached jar fails its checksum."""
+def kafka(*, fresh: bool = False, port: int | None = None, version: str | None = None) -> Any:
+    """A `KafkaEndpoint`: a KRaft broker. Arguments and errors as for `redis`; CorruptionError on a damaged jar."""
     from principal_kit.services import kafka_broker as module
 
-    return _resolve("kafka", module, fresh=fresh, port=port)
+    return _resolve("kafka", module, fresh=fresh, port=port, version=version)
 
 
 def spark(app_name: str = "principal-kit", **conf: str) -> Any:
-    """A `SparkSession`: local mode with the Kafka connector, or the cluster PRINCIPAL_KIT_SPARK (or SPARK_REMOTE) names."""
+    """A `SparkSession`: local mode with the Kafka connector, or the cluster PRINCIPAL_KIT_SPARK names."""
     from principal_kit.services import spark_session as module
 
     return module.session(app_name, **conf)
 
 
 def up(names: list[str] | None = None) -> list[Endpoint]:
-    """Start the named services (default: redis and kafka) so that they outlive this process; idempotent. See `state.up`."""
+    """Start the named services (default: redis and kafka) to outlive this process; idempotent. See `state.up`."""
     from principal_kit.services import state
 
     return state.up(names)
@@ -86,7 +107,7 @@ def doctor() -> list[Any]:
 
 
 def stop_all() -> None:
-    """Stop every embedded server of this interpreter now instead of at its end, and the Spark session if there is one."""
+    """Stop every embedded server of this interpreter now instead of at its end, and its Spark session."""
     import sys
 
     from principal_kit.services import process

@@ -1,4 +1,4 @@
-"""What `principal-kit doctor` says: each component, what was found, what is wanted, who would run it, and how to mend it."""
+"""What `principal-kit doctor` says: component, what was found, what is wanted, who would run it, how to mend it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def _source(kind: str) -> tuple[str, str]:
             host, port = parse_address(text, variable=variable)
         except KitError as error:
             return "external", str(error)
-        return "external", "" if accepts(host, port, 2.0) else f"nothing answers at {text}: start it, or `unset {variable}`"
+        return "external", "" if accepts(
+            host, port, 2.0
+        ) else f"nothing answers at {text}: start it, or `unset {variable}`"
     try:
         return ("running" if state.read(kind) else "embedded"), ""
     except KitError as error:
@@ -58,13 +60,25 @@ def _package(name: str) -> str | None:
 def _python() -> Row:
     found = platform.python_version()
     supported = (3, 11) <= tuple(int(p) for p in found.split(".")[:2]) < (3, 14)
-    return Row("Python", found, "3.11 to 3.13", "this interpreter", "" if supported else "create .venv with Python 3.11, 3.12 or 3.13")
+    return Row(
+        "Python",
+        found,
+        "3.11 to 3.13",
+        "this interpreter",
+        "" if supported else "create .venv with Python 3.11, 3.12 or 3.13",
+    )
 
 
 def _java() -> Row:
-    binary, major = java.find()
+    major = java.find()[1]
     fine = major is not None and major >= int(WANTED["java"])
-    return Row("Java", str(major) if major else "missing", f"{WANTED['java']} or newer", "this machine", "" if fine else java.INSTALL)
+    return Row(
+        "Java",
+        str(major) if major else "missing",
+        f"{WANTED['java']} or newer",
+        "this machine",
+        "" if fine else java.INSTALL,
+    )
 
 
 def _maven() -> Row:

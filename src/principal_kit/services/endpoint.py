@@ -15,8 +15,8 @@ Source = Literal["external", "running", "embedded"]
 class Endpoint:
     """The address of one server and, if this interpreter started it, its process.
 
-    Attributes: `name`, `host`, `port`, `version`, `source` ("external": named by an environment variable, "running": started
-    by `principal-kit up`, "embedded": started here), `pid` (None unless embedded).
+    Attributes: `name`, `host`, `port`, `version`, `source` ("external": named by an environment variable, "running":
+    started by `principal-kit up`, "embedded": started here), `pid` (None unless embedded).
     """
 
     def __init__(
@@ -51,7 +51,10 @@ class Endpoint:
 
     def _own(self, verb: str) -> ServerProcess:
         if self._process is None:
-            raise ServiceError(f"{self.name} at {self.address} is {self.source}: this interpreter did not start it and will not {verb} it")
+            raise ServiceError(
+                f"{self.name} at {self.address} is {self.source}: "
+                f"this interpreter did not start it and will not {verb} it"
+            )
         return self._process
 
     def __enter__(self) -> Self:
@@ -91,5 +94,8 @@ def from_environment(variable: str) -> tuple[str, int] | None:
         return None
     host, port = parse_address(text.split(",")[0], variable=variable)
     if not accepts(host, port, seconds=3.0):
-        raise ServiceError(f"{variable}={text}: nothing accepts connections there; start it, or unset {variable} to use an embedded server")
+        raise ServiceError(
+            f"{variable}={text}: nothing accepts connections there; "
+            f"start it, or unset {variable} to use an embedded server"
+        )
     return host, port

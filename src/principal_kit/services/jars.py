@@ -1,9 +1,9 @@
 """The jar cache: what `pom.xml` names, fetched once by Maven, checked by SHA-256 every time it is used.
 
-`jars.sha256` in this package lists every file of every set. A set is copied into a temporary folder, checked, then renamed into
-place, so that an interrupted download is never taken for a whole one.
+`jars.sha256` in this package lists every file of every set. A set is copied into a temporary folder, checked, then
+renamed into place, so that an interrupted download is never taken for a whole one.
 
-    python -m principal_kit.services.jars fetch     # into the per-user cache; the second time reads nothing from the network
+    python -m principal_kit.services.jars fetch     # into the per-user cache; offline the second time
     python -m principal_kit.services.jars lock      # for maintainers: rewrite jars.sha256 after a change of pom.xml
 """
 
@@ -50,12 +50,14 @@ def sha256(path: Path) -> str:
 def manifest(name: str) -> dict[str, str]:
     """File name to SHA-256 for one set, as committed."""
     prefix = f"{name}-{SETS[name]}/"
-    rows = (line.split() for line in MANIFEST.read_text(encoding="ascii").splitlines() if line and not line.startswith("#"))
+    rows = (
+        line.split() for line in MANIFEST.read_text(encoding="ascii").splitlines() if line and not line.startswith("#")
+    )
     return {path.removeprefix(prefix): digest for digest, path in rows if path.startswith(prefix)}
 
 
 def problems(name: str, folder: Path) -> list[str]:
-    """What differs between a folder and the manifest: missing, corrupt or foreign files. Reads every byte (about 0.1 s per 50 MB)."""
+    """What differs between a folder and the manifest: missing, corrupt, foreign files. Reads every byte."""
     wanted = manifest(name)
     if not wanted:
         return [f"{MANIFEST.name} lists no file of {name}-{SETS[name]}"]
@@ -70,14 +72,17 @@ def problems(name: str, folder: Path) -> list[str]:
 def verified(name: str) -> Path:
     """The folder of a jar set, every file checked.
 
-    Raises MissingPrerequisite when it was never fetched, CorruptionError naming the file when one is damaged or missing.
+    Raises MissingPrerequisite when it was never fetched, CorruptionError naming the file when one is damaged or
+    missing.
     """
     folder = directory(name)
     if not folder.is_dir():
         raise MissingPrerequisite(f"the {name} {SETS[name]} jars are not in the cache: run `{MEND}` (or `make book`)")
     wrong = problems(name, folder)
     if wrong:
-        raise CorruptionError(f"the cached {name} jars cannot be used: {wrong[0]} (of {len(wrong)} problems). `{MEND}` mends it")
+        raise CorruptionError(
+            f"the cached {name} jars cannot be used: {wrong[0]} (of {len(wrong)} problems). `{MEND}` mends it"
+        )
     return folder
 
 
@@ -93,13 +98,17 @@ def _maven(name: str, target: Path) -> None:
     """Let Maven resolve one profile of the POM into `target`."""
     mvn = shutil.which("mvn")
     if not mvn:
-        raise MissingPrerequisite("Maven is missing: `sudo apt-get install maven` (Debian, Ubuntu), `brew install maven` (macOS)")
-    command = [mvn, "-B", "-q", "-f", str(find_pom()), "-P", name, "-DincludeScope=runtime", f"-DoutputDirectory={target}",
-               "dependency:copy-dependencies"]  # fmt: skip
+        raise MissingPrerequisite(
+            "Maven is missing: `sudo apt-get install maven` (Debian, Ubuntu), `brew install maven` (macOS)"
+        )
+    options = ["-B", "-q", "-f", str(find_pom()), "-P", name, "-DincludeScope=runtime", f"-DoutputDirectory={target}"]
+    command = [mvn, *options, "dependency:copy-dependencies"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ServiceError(f"Maven did not finish the {name} jars in {_FETCH_SECONDS} s; run the command again to go on") from error
+        raise ServiceError(
+            f"Maven did not finish the {name} jars in {_FETCH_SECONDS} s; run the command again to go on"
+        ) from error
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
         raise ServiceError(f"Maven could not fetch the {name} jars. Its last lines:\n{tail}")
@@ -121,8 +130,8 @@ def _copy_set(name: str) -> Path:
 def fetch(name: str) -> bool:
     """Bring one set into the cache; False if it was there and whole.
 
-    Atomic: two fetches at once each build their own folder and the first rename wins. Raises ServiceError when Maven fails,
-    CorruptionError when what it brought is not what the manifest lists (nothing is kept then).
+    Atomic: two fetches at once each build their own folder and the first rename wins. Raises ServiceError when Maven
+    fails, CorruptionError when what it brought is not what the manifest lists (nothing is kept then).
     """
     final = directory(name)
     if final.is_dir() and not problems(name, final):
@@ -131,8 +140,10 @@ def fetch(name: str) -> bool:
     wrong = problems(name, target)
     if wrong:
         shutil.rmtree(target, ignore_errors=True)
-        raise CorruptionError(f"what Maven fetched for {name} is not what {MANIFEST.name} lists: {wrong[0]}; nothing was kept. "
-                              "A damaged local Maven repository is the usual cause: remove that file from it and run again")  # fmt: skip
+        raise CorruptionError(
+            f"what Maven fetched for {name} is not what {MANIFEST.name} lists: {wrong[0]}; nothing was kept. "
+            "A damaged local Maven repository is the usual cause: remove that file from it and run again"
+        )
     stale = Path(tempfile.mkdtemp(prefix=".stale-", dir=final.parent))
     try:
         if final.is_dir():

@@ -35,5 +35,7 @@ def require() -> str:
     if binary is None:
         raise MissingPrerequisite(f"a Java runtime is missing: {INSTALL}")
     if major is None or major < int(WANTED["java"]):
-        raise MissingPrerequisite(f"Java {WANTED['java']} or newer is needed, {binary} is {major or 'not a working Java'}: {INSTALL}")
+        raise MissingPrerequisite(
+            f"Java {WANTED['java']} or newer is needed, {binary} is {major or 'not a working Java'}: {INSTALL}"
+        )
     return binary

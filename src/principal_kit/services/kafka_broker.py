@@ -1,7 +1,8 @@
 """Apache Kafka in KRaft mode: broker and controller in one small JVM, from the published jars, on loopback.
 
-The storage is formatted by writing `meta.properties` ourselves: the file is three ids, and a second JVM only to write it would
-cost as long as half the broker's own start. The broker then bootstraps at its release's default metadata version.
+The storage is formatted by writing `meta.properties` ourselves: the file is three ids, and a second JVM only to write
+it would cost as long as half the broker's own start. The broker then bootstraps at its release's default metadata
+version.
 """
 
 from __future__ import annotations
@@ -100,7 +101,10 @@ def _command(folder: Path, binary: str, directory: Path, port: int, controller_p
     data = directory / "data"
     data.mkdir()
     meta = {"version": 1, "cluster.id": _id(), "node.id": 1, "directory.id": _id()}
-    for path, entries in ((data / "meta.properties", meta), (directory / "server.properties", _configuration(data, port, controller_port))):
+    for path, entries in (
+        (data / "meta.properties", meta),
+        (directory / "server.properties", _configuration(data, port, controller_port)),
+    ):
         path.write_text("".join(f"{key}={value}\n" for key, value in entries.items()), encoding="utf-8")
     return [binary, *_JVM, "-cp", f"{folder}/*", "kafka.Kafka", str(directory / "server.properties")]
 
@@ -125,8 +129,8 @@ def _answers(port: int) -> bool:
 def start(port: int | None = None) -> KafkaEndpoint:
     """Start a new embedded broker; seconds on a cold machine.
 
-    Raises MissingPrerequisite (no Java, jars or client), CorruptionError (a jar fails its checksum), ServiceError (occupied
-    port; or the broker did not come up, with the last lines of its log).
+    Raises MissingPrerequisite (no Java, jars or client), CorruptionError (a jar fails its checksum), ServiceError
+    (occupied port; or the broker did not come up, with the last lines of its log).
     """
     _driver()
     binary = java.require()

@@ -1,7 +1,7 @@
 """A server as a local process: started under a guardian, ready when it answers, gone when its owner is.
 
-`ServerProcess` owns one end of a pipe; `supervise.py` watches the other. No signal handler, no `atexit` and no good manners
-of the parent are needed for the clean-up, which is why a SIGKILL of the kernel leaves nothing behind.
+`ServerProcess` owns one end of a pipe; `supervise.py` watches the other. No signal handler, no `atexit` and no good
+manners of the parent are needed for the clean-up, which is why a SIGKILL of the kernel leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -116,7 +115,7 @@ class ServerProcess:
         return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
 
     def wait_ready(self, answers: Callable[[], bool], seconds: float) -> None:
-        """Poll `answers` until it returns True. Raises ServiceError with the log's end if the server dies or `seconds` pass."""
+        """Poll `answers` until it is True. Raises ServiceError, with the log's end, on death or after `seconds`."""
         deadline = self._clock() + seconds
         try:
             while not answers():

@@ -1,7 +1,7 @@
 """Redis: `redis-server` as a local process on a free loopback port, or the one you point at.
 
-Nothing is written to disk (no snapshot, no append-only file): a restart is a server that forgot everything, which is what the
-chapters want to show.
+Nothing is written to disk (no snapshot, no append-only file): a restart is a server that forgot everything, which is
+what the chapters want to show.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def _driver() -> Any:
 def _binary() -> str:
     found = shutil.which("redis-server")
     if not found:
-        raise MissingPrerequisite("redis-server is missing: `sudo apt-get install redis-server` (Debian, Ubuntu), `brew install redis` (macOS)")
+        raise MissingPrerequisite(
+            "redis-server is missing: `sudo apt-get install redis-server` (Debian, Ubuntu), "
+            "`brew install redis` (macOS)"
+        )
     return found
 
 
@@ -58,7 +61,7 @@ class RedisEndpoint(Endpoint):
         return f"redis://{self.host}:{self.port}/0"
 
     def client(self, **options: Any) -> redis.Redis:
-        """A `redis.Redis` for this server. Options go to its constructor; replies stay bytes unless you say otherwise."""
+        """A `redis.Redis` for this server. Options go to its constructor; replies are bytes by default."""
         return _driver().Redis(host=self.host, port=self.port, **options)
 
     def ping(self) -> bool:
@@ -96,7 +99,8 @@ def start(name: str = "redis", port: int | None = None) -> RedisEndpoint:
         name: for messages and its directory.
         port: a TCP port, or None for a free one (retried if another process takes it first).
 
-    Raises MissingPrerequisite without redis-server, ServiceError when the port is occupied or the server does not come up.
+    Raises MissingPrerequisite without redis-server, ServiceError when the port is occupied or the server does not come
+    up.
     """
     _driver()
     _binary()
@@ -114,7 +118,10 @@ def start(name: str = "redis", port: int | None = None) -> RedisEndpoint:
 
 
 def attach(host: str, port: int, source: Source, name: str = "redis") -> RedisEndpoint:
-    """An endpoint for a server somebody else runs. Raises ServiceError if it is not Redis, InvalidArgument if its version is unknown."""
+    """An endpoint for a server somebody else runs.
+
+    Raises ServiceError if it does not answer as Redis, InvalidArgument if its version is unknown.
+    """
     endpoint = RedisEndpoint(name, host, port, "?", source)
     try:
         with endpoint.client(socket_timeout=3, socket_connect_timeout=3) as client:
@@ -139,7 +146,9 @@ def nodes(n: int) -> list[RedisEndpoint]:
         raise InvalidArgument(f"redis_nodes({n!r}): expected 1 to {_MAX_NODES} nodes")
     text = os.environ.get("PRINCIPAL_KIT_REDIS_NODES", "")
     if text:
-        addresses = [parse_address(part, variable="PRINCIPAL_KIT_REDIS_NODES") for part in text.split(",") if part.strip()]
+        addresses = [
+            parse_address(part, variable="PRINCIPAL_KIT_REDIS_NODES") for part in text.split(",") if part.strip()
+        ]
         if len(addresses) < n:
             raise InvalidArgument(f"PRINCIPAL_KIT_REDIS_NODES names {len(addresses)} servers, this chapter needs {n}")
         return [attach(host, port, "external", f"redis-{i}") for i, (host, port) in enumerate(addresses[:n])]

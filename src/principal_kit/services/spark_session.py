@@ -1,7 +1,7 @@
 """Spark: a session in local mode with the Kafka connector on its class path, or one on your cluster.
 
-The driver JVM is PySpark's own child and ends when the pipe to it closes, so a killed kernel leaves no Spark behind. What the JVM
-says goes to a log file, not into the notebook; a session that fails to start shows its last lines.
+The driver JVM is PySpark's own child and ends when the pipe to it closes, so a killed kernel leaves no Spark behind.
+What the JVM says goes to a log file, not into the notebook; a session that fails to start shows its last lines.
 """
 
 from __future__ import annotations
@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 
 DRIVER_MEMORY = "512m"
 _PREFIX = "principal-kit-spark-"
-_LOG4J = "rootLogger.level=error\nrootLogger.appenderRef.c.ref=c\nappender.c.type=Console\nappender.c.name=c\nappender.c.target=SYSTEM_ERR\n" \
-         "appender.c.layout.type=PatternLayout\nappender.c.layout.pattern=%d{HH:mm:ss} %p %c{1}: %m%n\n"  # fmt: skip
+_LOG4J = """\
+rootLogger.level=error
+rootLogger.appenderRef.c.ref=c
+appender.c.type=Console
+appender.c.name=c
+appender.c.target=SYSTEM_ERR
+appender.c.layout.type=PatternLayout
+appender.c.layout.pattern=%d{HH:mm:ss} %p %c{1}: %m%n
+"""
 _session: SparkSession | None = None
 _directory: Path | None = None
 
@@ -79,7 +86,8 @@ def _local_options(directory: Path) -> dict[str, str]:
         "spark.driver.host": LOOPBACK,
         "spark.driver.bindAddress": LOOPBACK,
         "spark.driver.extraClassPath": f"{jars.verified('spark-kafka')}/*",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{log4j} -Dderby.system.home={directory} -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{log4j} -Dderby.system.home={directory} "
+        "-XX:+UseSerialGC",
         "spark.local.dir": str(directory / "local"),
         "spark.sql.warehouse.dir": str(directory / "warehouse"),
         "spark.ui.enabled": "false",
@@ -96,8 +104,8 @@ def session(app_name: str = "principal-kit", **conf: str) -> SparkSession:
         app_name: shown in Spark's logs.
         conf: Spark settings with dots written as `__` (`spark__sql__shuffle__partitions="8"`).
 
-    Raises MissingPrerequisite (no Java, PySpark or jars), CorruptionError (damaged jar), InvalidArgument (malformed address),
-    ServiceError with the log's last lines when Spark does not start.
+    Raises MissingPrerequisite (no Java, PySpark or jars), CorruptionError (damaged jar), InvalidArgument (malformed
+    address), ServiceError with the log's last lines when Spark does not start.
     """
     global _session, _directory
     if _session is not None:

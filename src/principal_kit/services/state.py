@@ -1,7 +1,7 @@
-"""Services that outlive a command: `up` starts one small daemon a service, records it, and every later call attaches to it.
+"""Services that outlive a command: `up` starts one small daemon a service, records it, and later calls attach to it.
 
-A record is a JSON file: daemon pid, the moment that process was created, address, version. Pids are reused, so a record counts only
-if a process with that pid *and* that creation time exists; anything else is a leftover and is removed.
+A record is a JSON file: daemon pid, the moment that process was created, address, version. Pids are reused, so a record
+counts only if a process with that pid *and* that creation time exists; anything else is a leftover and is removed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def directory() -> Path:
 def path(kind: str) -> Path:
     """The record's file. Raises InvalidArgument on an unknown kind."""
     if kind not in KINDS:
-        raise InvalidArgument(f"{kind!r} is not a service that `up` can start; known: {', '.join(KINDS)} (a Spark session lives in its notebook)")
+        raise InvalidArgument(
+            f"{kind!r} is not a service that `up` can start; known: {', '.join(KINDS)} "
+            "(a Spark session lives in its notebook)"
+        )
     return directory() / f"{kind}.json"
 
 
@@ -70,7 +73,9 @@ def read(kind: str) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise CorruptionError(f"{file} is not a record of a running service ({error}): `principal-kit down` removes it") from error
+        raise CorruptionError(
+            f"{file} is not a record of a running service ({error}): `principal-kit down` removes it"
+        ) from error
     if not alive:
         file.unlink(missing_ok=True)
         return None
@@ -114,8 +119,13 @@ def _launch(kind: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != f"PRINCIPAL_KIT_{kind.upper()}"}
     daemon = subprocess.Popen(
         [sys.executable, "-m", "principal_kit.services.state", kind],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, env=environment, cwd="/",
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=environment,
+        cwd="/",
+    )
     with daemon.stdout as pipe:
         message = pipe.read().decode(errors="replace").strip()  # the daemon closes it once it is ready
     if message != "ready":
@@ -124,7 +134,7 @@ def _launch(kind: str) -> None:
 
 
 def down() -> list[str]:
-    """Stop what `up` started and remove its records; returns the names stopped. Corrupt and dead records are removed too."""
+    """Stop what `up` started and remove its records; returns the names stopped. Corrupt and dead records go too."""
     stopped = []
     with _exclusive():
         for kind in KINDS:

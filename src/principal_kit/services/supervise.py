@@ -1,8 +1,9 @@
 """A guardian that outlives its owner by seconds: run as `python -I -S supervise.py DIRECTORY GRACE COMMAND...`.
 
-Its standard input is a pipe whose only writer is the process that asked for the server. However that process ends, SIGKILL
-included, the kernel closes the pipe; the guardian reads end-of-file, stops the server's whole process group and removes its
-directory. Told `detach`, it serves on alone until SIGTERM (`principal-kit up`). No site packages: it costs a few MiB.
+Its standard input is a pipe whose only writer is the process that asked for the server. However that process ends,
+SIGKILL included, the kernel closes the pipe; the guardian reads end-of-file, stops the server's whole process group and
+removes its directory. Told `detach`, it serves on alone until SIGTERM (`principal-kit up`). No site packages: it costs
+a few MiB.
 """
 
 import contextlib
@@ -66,6 +67,7 @@ class Server:
         return self.gone
 
     def signal_group(self, sig):
+        """Send `sig` to all of its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, sig)
 
@@ -80,7 +82,7 @@ class Server:
 
 
 def watch(server, owner):
-    """Return when the server is to be stopped: its owner is gone, SIGTERM came, or (detached) it has ended by itself."""
+    """Return when the server is to be stopped: its owner is gone, SIGTERM came, or (detached) it has ended."""
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
@@ -104,6 +106,7 @@ def watch(server, owner):
 
 
 def main():
+    """Start the server, say its pid, watch, stop, clean up."""
     owner = os.getppid()
     directory, grace, command = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
     for sig in (signal.SIGINT, signal.SIGHUP):
