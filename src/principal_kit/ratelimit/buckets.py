@@ -209,11 +209,12 @@ class GCRA(_Bucket):
             now = self._last
         now *= self._earn  # time on the credit axis, where one token is `token` wide, whatever the rate
         tat = self._tat
-        ahead = (tat - now if tat > now else 0) + cost
-        if ahead <= self._cap:
-            self._tat = now + ahead
-            return new_decision(Decision, (True, (self._cap - ahead) // token, 0.0))
-        return self._refused(ahead - self._cap, self._cap - ahead + cost)
+        after = (tat if tat > now else now) + cost
+        spare = now + self._cap - after  # how much further ahead TAT might be
+        if spare >= 0:
+            self._tat = after
+            return new_decision(Decision, (True, spare // token, 0.0))
+        return self._refused(-spare, spare + cost)
 
     def peek(self, n: int = 1) -> Decision:
         """Say what `acquire(n)` would answer now. O(1)."""

@@ -59,6 +59,9 @@ class Fallback(Protocol):
     def acquire(self, n: int = 1) -> Decision:
         """Decide without Redis."""
 
+    def peek(self, n: int = 1) -> Decision:
+        """Say what `acquire(n)` would answer."""
+
 
 class Grant(NamedTuple):
     """What a script answered.
@@ -218,11 +221,15 @@ class _RedisLimiter(Limiter):
             return Grant(0, 0, wait, math.nan)
         if policy == "raise":
             self._observer.degraded("raise")
-            raise Unavailable(f"Redis cannot serve {self.name!r}; next try in {wait:.2f} s", retry_after=wait) from error
+            raise Unavailable(f"Redis cannot serve {self.name!r}; next try in {wait:.2f}s", retry_after=wait) from error
         self._observer.degraded("local")
-        local = policy.acquire(n)
-        if not local.allowed and partial and local.remaining:
-            local, n = policy.acquire(local.remaining), local.remaining
+        if partial:
+            spare = policy.peek()
+            n = min(n, spare.remaining + spare.allowed) or 1
+        try:
+            local = policy.acquire(n)
+        except InvalidArgument:  # more than the local limiter can ever admit: wait for Redis
+            return Grant(0, 0, wait, math.nan)
         return Grant(n if local.allowed else 0, local.remaining, local.retry_after, math.nan)
 
 
