@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from principal_kit.core.errors import MissingPrerequisite, ServiceError
 from principal_kit.services import jars, java
 from principal_kit.services.endpoint import Endpoint, Source, accepts, from_environment
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, port_is_taken
+from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
 from principal_kit.services.versions import WANTED, check_version
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ def start(port: int | None = None) -> KafkaEndpoint:
     _driver()
     binary = java.require()
     folder = jars.verified("kafka")
-    if port is not None and port_is_taken(port):
-        raise ServiceError(f"port {port} is occupied: stop what listens there, or leave out port= for a free one")
+    if port is not None:
+        require_free(port)
     for attempt in range(_BIND_RETRIES):
         chosen, controller = port or free_port(), free_port()
         process = ServerProcess("kafka", lambda d, p=chosen, c=controller: _command(folder, binary, d, p, c), grace=4.0)

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from principal_kit.core.clock import Clock, monotonic
-from principal_kit.core.errors import ServiceError
+from principal_kit.core.errors import InvalidArgument, ServiceError
 
 LOOPBACK = "127.0.0.1"
 _LOG_LINES = 12
@@ -37,15 +37,19 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def port_is_taken(port: int) -> bool:
-    """Whether binding 127.0.0.1:port fails now."""
+def require_free(port: int) -> None:
+    """Raise ServiceError if 127.0.0.1:port cannot be bound now, InvalidArgument if it is no port number."""
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise InvalidArgument(f"port={port!r}: expected an integer from 1 to 65535")
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind((LOOPBACK, port))
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            raise ServiceError(
+                f"port {port} is occupied or not yours to bind ({error.strerror}): "
+                "stop what listens there, or leave out port= for a free one"
+            ) from error
 
 
 def runs(process: psutil.Process | None) -> bool:

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from principal_kit.core.errors import InvalidArgument, MissingPrerequisite, ServiceError
+from principal_kit.core.errors import InvalidArgument, KitError, MissingPrerequisite, ServiceError
 from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_address
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, port_is_taken
+from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
 from principal_kit.services.versions import check_version
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ def _say(host: str, port: int, command: str, seconds: float) -> str:
         return line.decode("utf-8", "replace").strip()
 
 
-def _version_at(host: str, port: int) -> str:
-    """The release a running server says it has. Raises ServiceError if it does not answer as Redis."""
+def _about(host: str, port: int) -> tuple[str, int]:
+    """Release and process id that a running server states. Raises ServiceError if it does not answer as Redis."""
     try:
         text = _say(host, port, "INFO server", 3.0)
     except (OSError, ValueError) as error:
         raise ServiceError(f"{host}:{port} does not answer as Redis: {error}") from error
-    match = re.search(r"^redis_version:(\S+)", text, re.M)
-    if not match:
+    version, pid = re.search(r"^redis_version:(\S+)", text, re.M), re.search(r"^process_id:(\d+)", text, re.M)
+    if not version or not pid:
         raise ServiceError(f"{host}:{port} does not answer as Redis: it said {text[:80]!r}")
-    return match[1]
+    return version[1], int(pid[1])
 
 
 def _binary() -> str:
@@ -110,7 +110,7 @@ class RedisEndpoint(Endpoint):
 
 
 def _spawn(name: str, port: int) -> ServerProcess:
-    """Start redis-server on `port` and wait until it answers."""
+    """Start redis-server on `port` and wait until it, not another server that was quicker to the port, answers."""
 
     def command(directory: Path) -> list[str]:
         options = {"port": port, "bind": LOOPBACK, "save": "", "appendonly": "no", "dir": directory, "daemonize": "no",
@@ -118,8 +118,14 @@ def _spawn(name: str, port: int) -> ServerProcess:
         return [_binary(), *(str(part) for key, value in options.items() for part in (f"--{key}", value))]
 
     process = ServerProcess(name, command, grace=2.0)
-    probe = RedisEndpoint(name, LOOPBACK, port, "?", "embedded", process)
-    process.wait_ready(probe.ping, START_SECONDS)
+
+    def answers() -> bool:
+        try:
+            return _about(LOOPBACK, port)[1] == process.pid
+        except ServiceError:
+            return False
+
+    process.wait_ready(answers, START_SECONDS)
     return process
 
 
@@ -135,21 +141,22 @@ def start(name: str = "redis", port: int | None = None) -> RedisEndpoint:
     """
     _require_driver()
     _binary()
-    if port is not None and port_is_taken(port):
-        raise ServiceError(f"port {port} is occupied: stop what listens there, or leave out port= for a free one")
+    if port is not None:
+        require_free(port)
     for attempt in range(_BIND_RETRIES):
         chosen = port or free_port()
         try:
             process = _spawn(name, chosen)
-            version = check_version("redis", _version_at(LOOPBACK, chosen))
-            return RedisEndpoint(name, LOOPBACK, chosen, version, "embedded", process)
-        except InvalidArgument:
-            process.stop()
-            raise
+            break
         except ServiceError as error:
             if port or "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
                 raise
-    raise AssertionError("unreachable")
+    try:
+        version = check_version("redis", _about(LOOPBACK, chosen)[0])
+    except KitError:
+        process.stop()
+        raise
+    return RedisEndpoint(name, LOOPBACK, chosen, version, "embedded", process)
 
 
 def attach(host: str, port: int, source: Source, name: str = "redis") -> RedisEndpoint:
@@ -158,7 +165,7 @@ def attach(host: str, port: int, source: Source, name: str = "redis") -> RedisEn
     Raises ServiceError if it does not answer as Redis, InvalidArgument if its version is unknown.
     """
     _require_driver()
-    return RedisEndpoint(name, host, port, check_version("redis", _version_at(host, port)), source)
+    return RedisEndpoint(name, host, port, check_version("redis", _about(host, port)[0]), source)
 
 
 def external() -> RedisEndpoint | None:
@@ -182,4 +189,12 @@ def nodes(n: int) -> list[RedisEndpoint]:
         if len(addresses) < n:
             raise InvalidArgument(f"PRINCIPAL_KIT_REDIS_NODES names {len(addresses)} servers, this chapter needs {n}")
         return [attach(host, port, "external", f"redis-{i}") for i, (host, port) in enumerate(addresses[:n])]
-    return [start(f"redis-{i}") for i in range(n)]
+    started: list[RedisEndpoint] = []
+    try:
+        for i in range(n):
+            started.append(start(f"redis-{i}"))
+    except BaseException:  # all of them or none
+        for endpoint in started:
+            endpoint.stop()
+        raise
+    return started
