@@ -163,6 +163,8 @@ def _groups(buttons: list[dict]) -> list[dict]:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
+    # Jupyter Book always sets this one; the extension that declares it is not loaded here.
+    app.add_config_value("comments_config", {}, "html", dict)
     app.add_node(mermaid, html=(visit_mermaid, None))
     app.add_directive("mermaid", Mermaid)
     app.add_directive("chapter-map", ChapterMap)

@@ -1,7 +1,7 @@
 """Third-party scripts of the site, kept on this machine so that a published page asks no other host for anything.
 
-MathJax and mermaid are megabytes of minified code: they are not in the tree. Maven fetches each once as a WebJar, the one
-file that the site needs is taken out, its SHA-256 is checked, and it stays in the per-user cache.
+MathJax and mermaid are megabytes of minified code: they are not in the tree. Maven fetches each once as a WebJar, the
+one file that the site needs is taken out, its SHA-256 is checked, and it stays in the per-user cache.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ MATHJAX = Asset(
     "mathjax", "3.2.2", "es5/tex-svg.js", "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"
 )
 MERMAID = Asset(
-    "mermaid", "11.14.0", "dist/mermaid.min.js", "217b66ef4279c33c141b4afe22effad10a91c02558dc70917be2c0981e78ed87"
+    "mermaid",
+    "11.14.0",
+    "dist/mermaid.min.js",
+    sha256="217b66ef4279c33c141b4afe22effad10a91c02558dc70917be2c0981e78ed87",
 )
 ASSETS = (MATHJAX, MERMAID)
 
