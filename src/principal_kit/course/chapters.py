@@ -1,4 +1,4 @@
-"""The sixteen chapters, declared once: the list, the site's map and contents, the runner, the tests and the Makefile read from here."""
+"""The sixteen chapters, declared once: list, site map, contents, runner, tests and Makefile read from here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Chapter:
-    """One chapter. Times are at the default scale on two cores; `memory_mib` is the measured peak of kernel and services together."""
+    """One chapter. Times: default scale, two cores; `memory_mib`: measured peak of kernel and services together."""
 
     number: str
     title: str
@@ -41,35 +41,120 @@ class Chapter:
 
 CHAPTERS = (
     Chapter(
-        "1.1", "Distributed algorithms", "1-1-distributed-algorithms",
+        "1.1",
+        "Distributed algorithms",
+        "1-1-distributed-algorithms",
         ("Consistent hashing and a distributed cache", "Rate limiting, from one bucket to a fleet"),
-        state="ready", minutes_to_read=60, seconds_to_run=60, memory_mib=1500, services=("kafka", "redis", "spark"),
+        state="ready",
+        minutes_to_read=60,
+        seconds_to_run=60,
+        memory_mib=1500,
+        services=("kafka", "redis", "spark"),
         anchors=("topic-consistent-hashing", "topic-rate-limiting"),
         exercises=("1.1.a", "1.1.b", "1.1.c", "1.1.d", "1.1.e", "1.1.f"),
     ),
-    Chapter("1.2", "Streaming algorithms", "1-2-streaming-algorithms",
-            ("Reservoir sampling", "t-digest percentiles", "Distinct counts", "Heavy hitters", "Approximate query processing")),
-    Chapter("2.1", "Real-time pipeline", "2-1-real-time-pipeline",
-            ("Click to query on Kafka, Flink and Iceberg", "Exactly once", "Change data capture", "Lambda versus Kappa")),
-    Chapter("2.2", "Lakehouse", "2-2-lakehouse", ("Bronze, silver, gold", "Schema evolution", "Governance and quality", "Compaction and cost")),
-    Chapter("2.3", "ML pipeline at scale", "2-3-ml-pipeline",
-            ("Point-in-time features", "Distributed training", "Online and batch serving", "Drift and feedback")),
-    Chapter("2.4", "Cloud-native stacks", "2-4-cloud-native", ("Reference stacks on three clouds", "Terraform", "Cost", "Multi-cloud patterns")),
-    Chapter("3.1", "Distributed data structures", "3-1-distributed-data-structures",
-            ("Ring and key-value placement", "Replicated queue", "LSM tree and skip list", "CRDTs", "Locks with fencing")),
-    Chapter("3.2", "Framework internals", "3-2-framework-internals",
-            ("Lineage and partitioners", "Catalyst, Tungsten and adaptive execution", "State stores and checkpoints", "Serialization")),
-    Chapter("4.1", "Build your own", "4-1-build-your-own", ("Key-value store", "Message queue", "Raft, Paxos and ZAB", "A small distributed file system")),
-    Chapter("4.2", "Failure and recovery", "4-2-failure-and-recovery",
-            ("Failure modes", "Circuit breakers and retries", "Bulkheads and shedding", "Chaos and post-mortems")),
-    Chapter("4.3", "Modern patterns", "4-3-modern-patterns", ("Event sourcing and CQRS", "Sagas", "Gateways and meshes", "A five-service application")),
-    Chapter("5.1", "Data-engineering low-level design", "5-1-data-engineering-lld",
-            ("A Spark data source", "A stateful Flink operator", "A Kafka connector", "A data-quality framework")),
-    Chapter("5.2", "Scalability patterns", "5-2-scalability-patterns", ("Sharding", "Multi-level caches", "Connection pools", "Backpressure", "Load balancing")),
-    Chapter("6.1", "System-design deep dives", "6-1-deep-dives", ("Video analytics in full", "A data lake", "Real-time analytics", "The design kit for twenty scenarios")),
-    Chapter("6.2", "Cost optimization", "6-2-cost-optimization", ("Four case studies as executable models", "A framework", "Anomaly detection")),
-    Chapter("6.3", "Observability", "6-3-observability", ("Metrics, logs and traces", "SLOs and burn rates", "Alerting", "Debugging walk-throughs")),
-)  # fmt: skip
+    Chapter(
+        "1.2",
+        "Streaming algorithms",
+        "1-2-streaming-algorithms",
+        (
+            "Reservoir sampling",
+            "t-digest percentiles",
+            "Distinct counts",
+            "Heavy hitters",
+            "Approximate query processing",
+        ),
+    ),
+    Chapter(
+        "2.1",
+        "Real-time pipeline",
+        "2-1-real-time-pipeline",
+        ("Click to query on Kafka, Flink and Iceberg", "Exactly once", "Change data capture", "Lambda versus Kappa"),
+    ),
+    Chapter(
+        "2.2",
+        "Lakehouse",
+        "2-2-lakehouse",
+        ("Bronze, silver, gold", "Schema evolution", "Governance and quality", "Compaction and cost"),
+    ),
+    Chapter(
+        "2.3",
+        "ML pipeline at scale",
+        "2-3-ml-pipeline",
+        ("Point-in-time features", "Distributed training", "Online and batch serving", "Drift and feedback"),
+    ),
+    Chapter(
+        "2.4",
+        "Cloud-native stacks",
+        "2-4-cloud-native",
+        ("Reference stacks on three clouds", "Terraform", "Cost", "Multi-cloud patterns"),
+    ),
+    Chapter(
+        "3.1",
+        "Distributed data structures",
+        "3-1-distributed-data-structures",
+        ("Ring and key-value placement", "Replicated queue", "LSM tree and skip list", "CRDTs", "Locks with fencing"),
+    ),
+    Chapter(
+        "3.2",
+        "Framework internals",
+        "3-2-framework-internals",
+        (
+            "Lineage and partitioners",
+            "Catalyst, Tungsten and adaptive execution",
+            "State stores and checkpoints",
+            "Serialization",
+        ),
+    ),
+    Chapter(
+        "4.1",
+        "Build your own",
+        "4-1-build-your-own",
+        ("Key-value store", "Message queue", "Raft, Paxos and ZAB", "A small distributed file system"),
+    ),
+    Chapter(
+        "4.2",
+        "Failure and recovery",
+        "4-2-failure-and-recovery",
+        ("Failure modes", "Circuit breakers and retries", "Bulkheads and shedding", "Chaos and post-mortems"),
+    ),
+    Chapter(
+        "4.3",
+        "Modern patterns",
+        "4-3-modern-patterns",
+        ("Event sourcing and CQRS", "Sagas", "Gateways and meshes", "A five-service application"),
+    ),
+    Chapter(
+        "5.1",
+        "Data-engineering low-level design",
+        "5-1-data-engineering-lld",
+        ("A Spark data source", "A stateful Flink operator", "A Kafka connector", "A data-quality framework"),
+    ),
+    Chapter(
+        "5.2",
+        "Scalability patterns",
+        "5-2-scalability-patterns",
+        ("Sharding", "Multi-level caches", "Connection pools", "Backpressure", "Load balancing"),
+    ),
+    Chapter(
+        "6.1",
+        "System-design deep dives",
+        "6-1-deep-dives",
+        ("Video analytics in full", "A data lake", "Real-time analytics", "The design kit for twenty scenarios"),
+    ),
+    Chapter(
+        "6.2",
+        "Cost optimization",
+        "6-2-cost-optimization",
+        ("Four case studies as executable models", "A framework", "Anomaly detection"),
+    ),
+    Chapter(
+        "6.3",
+        "Observability",
+        "6-3-observability",
+        ("Metrics, logs and traces", "SLOs and burn rates", "Alerting", "Debugging walk-throughs"),
+    ),
+)
 
 
 def get(number: str) -> Chapter:

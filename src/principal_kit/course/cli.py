@@ -1,4 +1,4 @@
-"""`principal-kit`: list, run and refresh chapters; start, stop and diagnose services. An error of the kit is one clean line."""
+"""`principal-kit`: list, run and refresh chapters; start, stop and diagnose services. A KitError is one clean line."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class KitGroup(click.Group):
     """Turns a KitError into one red line and exit status 2, Ctrl-C into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except KitError as error:
@@ -67,7 +68,8 @@ def list_() -> None:
 def run(number: str | None, every: bool, pairs: tuple[str, ...]) -> None:
     """Execute chapter NUMBER live; the executed copy goes to _build/runs/."""
     from principal_kit.course import chapters
-    from principal_kit.course.run import ChapterFailed, parse_parameter, run as run_chapter
+    from principal_kit.course.run import ChapterFailed, parse_parameter
+    from principal_kit.course.run import run as run_chapter
 
     if every == bool(number):
         raise click.UsageError("name one chapter, or say --all")
@@ -82,7 +84,8 @@ def run(number: str | None, every: bool, pairs: tuple[str, ...]) -> None:
             failed.append(chapter.number)
             continue
         console.print(
-            f"  {done.cells} cells in {done.seconds:.0f} s, peak memory {done.memory_mib} MiB, executed copy: _build/runs/{done.path.name}"
+            f"  {done.cells} cells in {done.seconds:.0f} s, peak memory {done.memory_mib} MiB, "
+            f"executed copy: _build/runs/{done.path.name}"
         )
     if failed:
         raise SystemExit(1)
@@ -113,10 +116,12 @@ def notebooks() -> None:
 @click.argument("numbers", nargs=-1)
 def check_notebooks(numbers: tuple[str, ...]) -> None:
     """Text form and notebook agree, every cell executed, no trace of a machine, skeleton whole."""
-    from principal_kit.course import chapters, refresh as module
+    from principal_kit.course import chapters
+    from principal_kit.course import refresh as module
 
     chosen = numbers or tuple(c.number for c in chapters.ready())
-    if not all([_report(number, module.problems(number), fatal=False) for number in chosen]):
+    results = [_report(number, module.problems(number), fatal=False) for number in chosen]
+    if not all(results):
         raise SystemExit(1)
 
 
@@ -135,7 +140,8 @@ def _report(number: str, found: list[str], *, fatal: bool = True) -> bool:
 @click.option("--check", is_flag=True, help="Only say whether _toc.yml is current.")
 def toc(check: bool) -> None:
     """Write _toc.yml from the registry."""
-    from principal_kit.course import project, toc as module
+    from principal_kit.course import project
+    from principal_kit.course import toc as module
 
     path, text = project.root() / "_toc.yml", module.render()
     if check:

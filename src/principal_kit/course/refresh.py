@@ -1,12 +1,13 @@
 """From a chapter's text form to its committed notebook: convert, execute on the services, take the machine out, write.
 
-Authors edit `notebooks/text/<slug>.md`; the notebook is made from it and never edited. `check` is what CI asks: do the two agree,
-was every cell executed, does anything in it name a machine, is the chapter's skeleton whole?
+Authors edit `notebooks/text/<slug>.md`; the notebook is made from it and never edited. `problems` is what CI asks:
+do the two agree, was every cell executed, does anything in it name a machine, is the skeleton whole?
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def read_text(chapter: chapters.Chapter) -> Any:
 
 
 def clean(notebook: Any) -> Any:
-    """Take out what depends on the machine or the moment: timings, paths, kernel details. Joins split streams. Returns it."""
+    """Take out what depends on machine or moment: timings, paths, kernel details. Joins split streams. Returns it."""
     root, home = str(project.root()), str(Path.home())
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -88,7 +89,7 @@ def _joined(outputs: list[Any]) -> list[Any]:
 
 
 def refresh(number: str) -> Path:
-    """Make the notebook of a chapter anew. Raises RefreshFailed, with the cell and its error, and writes nothing then."""
+    """Make the notebook anew. Raises RefreshFailed, with the cell and its error, and writes nothing then."""
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
@@ -135,7 +136,8 @@ def problems(number: str) -> list[str]:
     else:
         if len(notebook.cells) != len(text.cells):
             found.append(
-                f"the text form has {len(text.cells)} cells, the notebook {len(notebook.cells)}: `principal-kit refresh {number}`"
+                f"the text form has {len(text.cells)} cells, the notebook {len(notebook.cells)}: "
+                f"`principal-kit refresh {number}`"
             )
     found += _cell_problems(notebook) + _skeleton_problems(chapter, notebook)
     return found
@@ -195,7 +197,7 @@ def _skeleton_problems(chapter: chapters.Chapter, notebook: Any) -> list[str]:
         f"the chapter lacks a section {what!r}" for what in ("## Exercises", "## References") if what not in prose
     ]
     anchors = [*chapter.anchors, "exercises-" + chapter.number.replace(".", "-")]
-    for anchor, following in zip(anchors, anchors[1:], strict=False):
+    for anchor, following in pairwise(anchors):
         if f"({anchor})=" not in prose:
             found.append(f"topic anchor ({anchor})= is missing")
             continue

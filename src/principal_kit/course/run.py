@@ -1,6 +1,6 @@
-"""Run a chapter live: papermill executes it, the terminal shows which cell is at work, the executed copy lands in `_build/runs/`.
+"""Run a chapter live: papermill executes it, the terminal shows the cell at work, the copy lands in `_build/runs/`.
 
-The committed notebook is only read. A run that fails leaves `<slug>.failed.ipynb` with the outputs up to the failing cell.
+The committed notebook is only read. A run that fails leaves `<slug>.failed.ipynb`, with the outputs up to that cell.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ChapterFailed(KitError):
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run took. `seconds` of wall time; `memory_mib` is the peak of kernel, servers and Spark together."""
+    """What a finished run took: wall time in seconds, peak memory of kernel, servers and Spark together in MiB."""
 
     chapter: chapters.Chapter
     path: Path
@@ -49,7 +49,7 @@ class Step:
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """Split NAME=VALUE; the value is a Python literal if it reads as one, else text. Raises InvalidArgument without `=`.
+    """Split NAME=VALUE; the value is a Python literal if it reads as one, else text. InvalidArgument without `=`.
 
     >>> parse_parameter("SEED=3"), parse_parameter("SCALE=medium")
     (('SEED', 3), ('SCALE', 'medium'))
@@ -80,7 +80,7 @@ def known_parameters(path: Path) -> dict[str, str]:
 
 
 class _Peak:
-    """Samples the memory of this process's descendants (proportional set size where the system gives it) in a thread."""
+    """Samples the memory of this process's descendants (proportional set size where known) in a thread."""
 
     def __init__(self) -> None:
         self.bytes, self._done = 0, threading.Event()
@@ -149,8 +149,8 @@ def run(
 ) -> Run:
     """Execute a chapter and keep the executed copy under `_build/runs/`.
 
-    Raises InvalidArgument (unknown or planned chapter, unknown parameter: the known ones are listed), ChapterFailed (a cell
-    raised; the copy is kept as `.failed.ipynb`).
+    Raises InvalidArgument (unknown or planned chapter; unknown parameter, listing the known ones) and ChapterFailed (a
+    cell raised; the copy is kept as `.failed.ipynb`).
     """
     import papermill
 
@@ -177,8 +177,9 @@ def run(
             )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         partial.replace(failed)
-        raise ChapterFailed(f"chapter {number} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n\n{error.source}\n\n"
-                            f"The copy up to there: {failed.relative_to(project.root())}") from error  # fmt: skip
+        where = f"chapter {number} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
+        kept = failed.relative_to(project.root())
+        raise ChapterFailed(f"{where}\n\n{error.source}\n\nThe copy up to there: {kept}") from error
     finally:
         partial.unlink(missing_ok=True) if not _is_whole(partial) else None
     partial.replace(final)

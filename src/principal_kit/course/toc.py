@@ -1,4 +1,4 @@
-"""`_toc.yml` from the registry and the list of pages that are not chapters, so that the site's contents cannot drift."""
+"""`_toc.yml` from the registry and the list of pages that are not chapters, so that it cannot drift."""
 
 from __future__ import annotations
 
