@@ -34,14 +34,9 @@ def copy_tree(to: Path) -> None:
 
 
 def executed_notebooks() -> dict[str, Path]:
-    """The newest executed copy of each chapter: file name of the notebook to path of the copy."""
-    newest: dict[str, Path] = {}
-    committed = {path.stem: path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
-    for run in sorted(RUNS.rglob("*.ipynb"), key=lambda path: path.stat().st_mtime):
-        for stem, name in committed.items():
-            if run.stem.startswith(stem):
-                newest[name] = run
-    return newest
+    """The executed copy of each chapter that has one: file name of the notebook to path of the copy."""
+    copies = {path.name: RUNS / path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    return {name: run for name, run in copies.items() if run.is_file()}
 
 
 def build(tree: Path) -> Path:
