@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from principal_kit.core.errors import MissingPrerequisite, ServiceError
 from principal_kit.services import jars, java
-from principal_kit.services.endpoint import Endpoint, Source, accepts, from_environment
+from principal_kit.services.endpoint import Endpoint, Source, from_environment
+from principal_kit.services.kafka_release import release
 from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
 from principal_kit.services.versions import WANTED, check_version
 
@@ -96,11 +98,11 @@ def _configuration(data: Path, port: int, controller_port: int) -> dict[str, obj
     }
 
 
-def _command(folder: Path, binary: str, directory: Path, port: int, controller_port: int) -> list[str]:
+def _command(folder: Path, binary: str, cluster: str, directory: Path, port: int, controller_port: int) -> list[str]:
     """Write the broker's configuration and formatted storage; return what starts it."""
     data = directory / "data"
     data.mkdir()
-    meta = {"version": 1, "cluster.id": _id(), "node.id": 1, "directory.id": _id()}
+    meta = {"version": 1, "cluster.id": cluster, "node.id": 1, "directory.id": _id()}
     for path, entries in (
         (data / "meta.properties", meta),
         (directory / "server.properties", _configuration(data, port, controller_port)),
@@ -109,17 +111,22 @@ def _command(folder: Path, binary: str, directory: Path, port: int, controller_p
     return [binary, *_JVM, "-cp", f"{folder}/*", "kafka.Kafka", str(directory / "server.properties")]
 
 
-def _answers(port: int) -> bool:
-    """Whether the broker on `port` has joined its own cluster: the metadata lists it, unfenced."""
-    if not accepts(LOOPBACK, port):
+def _answers(port: int, cluster: str) -> bool:
+    """Whether our own broker has joined its cluster: the metadata names the cluster and lists the broker."""
+    try:
+        release(LOOPBACK, port)
+    except ServiceError:
         return False
     kafka = _driver()
     try:
-        admin = kafka.KafkaAdminClient(bootstrap_servers=f"{LOOPBACK}:{port}", request_timeout_ms=5000)
+        admin = kafka.KafkaAdminClient(
+            bootstrap_servers=f"{LOOPBACK}:{port}", request_timeout_ms=5000, bootstrap_timeout_ms=5000
+        )
     except (kafka.errors.KafkaError, OSError, ValueError):
         return False
     try:
-        return bool(admin.describe_cluster()["brokers"])
+        answer = admin.describe_cluster()
+        return answer["cluster_id"] == cluster and bool(answer["brokers"])
     except (kafka.errors.KafkaError, OSError):
         return False
     finally:
@@ -138,10 +145,12 @@ def start(port: int | None = None) -> KafkaEndpoint:
     if port is not None:
         require_free(port)
     for attempt in range(_BIND_RETRIES):
-        chosen, controller = port or free_port(), free_port()
-        process = ServerProcess("kafka", lambda d, p=chosen, c=controller: _command(folder, binary, d, p, c), grace=4.0)
+        chosen, controller, cluster = port or free_port(), free_port(), _id()
+        process = ServerProcess(
+            "kafka", partial(_command, folder, binary, cluster, port=chosen, controller_port=controller), grace=4.0
+        )
         try:
-            process.wait_ready(lambda p=chosen: _answers(p), START_SECONDS)
+            process.wait_ready(partial(_answers, chosen, cluster), START_SECONDS)
         except ServiceError as error:
             if "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
                 raise
@@ -151,18 +160,12 @@ def start(port: int | None = None) -> KafkaEndpoint:
 
 
 def attach(host: str, port: int, source: Source) -> KafkaEndpoint:
-    """An endpoint for a broker somebody else runs. Raises ServiceError if it does not answer as Kafka."""
-    kafka = _driver()
-    try:
-        admin = kafka.KafkaAdminClient(bootstrap_servers=f"{host}:{port}", request_timeout_ms=5000)
-        try:
-            # The protocol names no release; Kafka 4 is recognised by what it no longer speaks or newly does.
-            version = ".".join(str(part) for part in admin.config.get("api_version") or ()) or WANTED["kafka"]
-        finally:
-            admin.close()
-    except (kafka.errors.KafkaError, OSError, ValueError) as error:
-        raise ServiceError(f"{host}:{port} does not answer as Kafka: {error}") from error
-    return KafkaEndpoint("kafka", host, port, check_version("kafka", version), source)
+    """An endpoint for a broker somebody else runs.
+
+    Raises ServiceError if it does not answer as Kafka, InvalidArgument if its release is too old.
+    """
+    _driver()
+    return KafkaEndpoint("kafka", host, port, check_version("kafka", release(host, port)), source)
 
 
 def external() -> KafkaEndpoint | None:

@@ -27,7 +27,7 @@ LOOPBACK = "127.0.0.1"
 _LOG_LINES = 12
 _POLL_SECONDS = 0.02
 # Strong references: a forked child must find every pipe to close, also those of servers nobody mentions any more.
-_alive: set[ServerProcess] = set()
+_alive: set[ServerProcess | Guard] = set()
 
 
 def free_port() -> int:
@@ -60,6 +60,64 @@ def runs(process: psutil.Process | None) -> bool:
         return False
 
 
+def _guardian(directory: Path, grace: float, *what: str) -> tuple[subprocess.Popen, int]:
+    """Start `supervise.py`; returns it and the end of the pipe that we hold."""
+    read_end, pipe = os.pipe()  # both close-on-exec: no other child keeps the server alive
+    try:
+        guardian = subprocess.Popen(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(Path(__file__).with_name("supervise.py")),
+                str(directory),
+                str(grace),
+                *what,
+            ],
+            stdin=read_end,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the notebook is for the notebook
+        )
+    except BaseException:
+        os.close(pipe)
+        raise
+    finally:
+        os.close(read_end)
+    return guardian, pipe
+
+
+class Guard:
+    """A guardian over a process that something else started (PySpark's JVM): the pipe closes, both go, files too.
+
+    Args:
+        directory: removed when the process is gone.
+        pid: the process; it gets `grace` seconds to end by itself, then SIGTERM, then SIGKILL.
+        grace: seconds.
+    """
+
+    def __init__(self, directory: Path, pid: int, *, grace: float) -> None:
+        self._owner, self._grace = os.getpid(), grace
+        self._process, self._pipe = _guardian(directory, grace, f"pid:{pid}")
+        self._process.stdout.close()
+        _alive.add(self)
+
+    def release(self) -> None:
+        """Nothing is left to guard: let the guardian go. Idempotent."""
+        if os.getpid() == self._owner:
+            self._close_pipe()
+            _alive.discard(self)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=self._grace + 7)
+
+    stop = release
+
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            os.close(pipe)
+
+
 class ServerProcess:
     """One server process, its private directory and its log.
 
@@ -78,18 +136,7 @@ class ServerProcess:
         self.name, self._clock, self._owner = name, clock, os.getpid()
         self.directory = Path(tempfile.mkdtemp(prefix=f"principal-kit-{name}-"))
         argv = [str(part) for part in command(self.directory)]
-        guardian = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervise.py"))]
-        read_end, self._pipe = os.pipe()  # both close-on-exec: no other child keeps the server alive
-        try:
-            self._guardian = subprocess.Popen(
-                [*guardian, str(self.directory), str(grace), *argv],
-                stdin=read_end,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C in the notebook is for the notebook
-            )
-        finally:
-            os.close(read_end)
+        self._guardian, self._pipe = _guardian(self.directory, grace, *argv)
         self._grace = grace
         _alive.add(self)
         try:

@@ -1,13 +1,15 @@
 """Spark: a session in local mode with the Kafka connector on its class path, or one on your cluster.
 
-The driver JVM is PySpark's own child and ends when the pipe to it closes, so a killed kernel leaves no Spark behind.
-What the JVM says goes to a log file, not into the notebook; a session that fails to start shows its last lines.
+The driver JVM is PySpark's own child and ends when the pipe to it closes; a guardian makes sure, and removes its files,
+so a killed kernel leaves no Spark behind. What the JVM says goes to a log, whose end a failed start shows.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,13 +22,16 @@ import psutil
 
 from principal_kit.core.errors import InvalidArgument, MissingPrerequisite, ServiceError
 from principal_kit.services import jars, java
-from principal_kit.services.process import LOOPBACK
+from principal_kit.services.endpoint import accepts
+from principal_kit.services.process import LOOPBACK, Guard
 from principal_kit.services.versions import WANTED, check_version
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 DRIVER_MEMORY = "512m"
+CONNECT_PORT = 15002
+STOP_SECONDS = 4.0
 _PREFIX = "principal-kit-spark-"
 _LOG4J = """\
 rootLogger.level=error
@@ -39,6 +44,7 @@ appender.c.layout.pattern=%d{HH:mm:ss} %p %c{1}: %m%n
 """
 _session: SparkSession | None = None
 _directory: Path | None = None
+_guard: Guard | None = None
 
 
 def remote_address() -> str | None:
@@ -49,7 +55,7 @@ def remote_address() -> str | None:
     for variable in ("PRINCIPAL_KIT_SPARK", "SPARK_REMOTE"):
         text = os.environ.get(variable, "").strip()
         if text:
-            if not text.startswith(("sc://", "spark://", "local")):
+            if not re.fullmatch(r"sc://[^/:\s]+(:\d+)?(/\S*)?|spark://[^/\s]+:\d+|local(\[(\d+|\*)\])?", text):
                 raise InvalidArgument(f"{variable}={text!r}: expected sc://host:port or spark://host:port")
             return text
     return None
@@ -107,54 +113,115 @@ def session(app_name: str = "principal-kit", **conf: str) -> SparkSession:
     Raises MissingPrerequisite (no Java, PySpark or jars), CorruptionError (damaged jar), InvalidArgument (malformed
     address), ServiceError with the log's last lines when Spark does not start.
     """
-    global _session, _directory
-    if _session is not None:
-        return _session
+    global _session
+    options = {key.replace("__", "."): str(value) for key, value in conf.items()}
+    if _session is not None and _usable(_session):
+        return _reconfigured(_session, options)
+    stop()  # what is left of a session that was stopped behind our back
     try:
-        from pyspark.sql import SparkSession
+        import pyspark.sql  # noqa: F401
     except ImportError as error:
         raise MissingPrerequisite("PySpark is missing: pip install 'principal-kit[spark]'") from error
     address = remote_address()
-    options = {key.replace("__", "."): str(value) for key, value in conf.items()}
     if address and address.startswith("sc://"):
+        _session = _connect(address, app_name, options)
+    else:
+        _session = _start(address or "local[*]", app_name, options)
+    return _session
+
+
+def _usable(session: SparkSession) -> bool:
+    """Whether the session's driver, ours or a Connect server's, still takes work."""
+    context = getattr(session, "_sc", None)
+    if context is None:
+        return not session.is_stopped
+    gateway = context._gateway
+    return context._jsc is not None and gateway is not None and gateway.proc.poll() is None
+
+
+def _reconfigured(session: SparkSession, options: dict[str, str]) -> SparkSession:
+    """The running session with SQL settings changed. Raises InvalidArgument for one that needs a new driver."""
+    for key, value in options.items():
+        if str(session.conf.get(key, None)) == value:
+            continue
         try:
-            _session = SparkSession.builder.remote(address).appName(app_name).getOrCreate()
-            check_version("spark", _session.version)
-        except Exception as error:  # gRPC, pyspark and socket errors share no base class
-            _session = None
-            raise ServiceError(f"no Spark Connect server answers at {address}: {str(error).splitlines()[0]}") from error
-        return _session
+            session.conf.set(key, value)
+        except Exception as error:
+            raise InvalidArgument(
+                f"{key}={value!r} cannot be changed while Spark runs: call services.stop_all() first"
+            ) from error
+    return session
+
+
+def _connect(address: str, app_name: str, options: dict[str, str]) -> SparkSession:
+    """A Spark Connect session. Raises ServiceError when no server answers, InvalidArgument on an unknown version."""
+    host, _, port = address.removeprefix("sc://").split("/")[0].partition(":")
+    if not accepts(host, int(port or CONNECT_PORT), seconds=3.0):  # gRPC itself would retry for minutes
+        raise ServiceError(f"no Spark Connect server accepts connections at {address}: start it, or unset the variable")
+    from pyspark.sql import SparkSession
+
+    try:
+        builder = SparkSession.builder.remote(address).appName(app_name)
+        for key, value in options.items():
+            builder = builder.config(key, value)
+        session = builder.getOrCreate()
+        version = session.version
+    except Exception as error:  # gRPC, pyspark and socket errors share no base class
+        raise ServiceError(f"what answers at {address} is no Spark Connect server: {_first_line(error)}") from error
+    check_version("spark", version)
+    return session
+
+
+def _start(master: str, app_name: str, options: dict[str, str]) -> SparkSession:
+    """A session whose driver JVM is ours, under a guardian that takes it and its directory away when we are gone."""
+    global _directory, _guard
+    from pyspark.sql import SparkSession
+
     java.require()
     _sweep()
     _directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", LOOPBACK)
-    builder = SparkSession.builder.master(address or "local[*]").appName(app_name)
+    builder = SparkSession.builder.master(master).appName(app_name)
     for key, value in {**_local_options(_directory), **options}.items():
         builder = builder.config(key, value)
     log = _directory / "log"
     try:
         with _stderr_into(log):
-            _session = builder.getOrCreate()
+            session = builder.getOrCreate()
     except Exception as error:  # py4j and pyspark raise many kinds; the log says why
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:]) if log.exists() else "(empty)"
         stop()
-        raise ServiceError(f"Spark {WANTED['spark']} did not start: {error}. Last lines of its log:\n{tail}") from error
-    _session.sparkContext.setLogLevel("ERROR")
-    return _session
+        raise ServiceError(
+            f"Spark {WANTED['spark']} did not start: {_first_line(error)}. Last lines of its log:\n{tail}"
+        ) from error
+    except BaseException:  # Ctrl-C
+        stop()
+        raise
+    _guard = Guard(_directory, session.sparkContext._gateway.proc.pid, grace=STOP_SECONDS)
+    session.sparkContext.setLogLevel("ERROR")
+    return session
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@atexit.register
 def stop() -> None:
     """Stop the session and its JVM and remove their directory; idempotent. Bounded: the JVM is killed after 4 s."""
-    global _session, _directory
-    session_, _session = _session, None
+    global _session, _directory, _guard
+    session, _session = _session, None
     directory, _directory = _directory, None
-    if session_ is not None:
+    guard, _guard = _guard, None
+    if session is not None:
         with contextlib.suppress(Exception):
-            session_.stop()
+            session.stop()
     if directory is not None:
         _end_gateway()
         shutil.rmtree(directory, ignore_errors=True)
+    if guard is not None:
+        guard.release()
 
 
 def _end_gateway() -> None:
@@ -172,7 +239,21 @@ def _end_gateway() -> None:
         with contextlib.suppress(OSError):
             process.stdin.close()
         try:
-            process.wait(timeout=4)
+            process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=5)
+
+
+def _forget_in_child() -> None:
+    """A forked worker owns no Spark: it must neither stop it nor, by a copy of the pipe, keep it alive."""
+    global _session, _directory, _guard
+    context = sys.modules.get("pyspark.core.context")
+    gateway = context.SparkContext._gateway if context else None
+    if gateway is not None and getattr(gateway, "proc", None) is not None:
+        with contextlib.suppress(OSError):
+            os.close(gateway.proc.stdin.fileno())
+    _session = _directory = _guard = None
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

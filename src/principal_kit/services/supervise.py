@@ -1,4 +1,4 @@
-"""A guardian that outlives its owner by seconds: run as `python -I -S supervise.py DIRECTORY GRACE COMMAND...`.
+"""A guardian that outlives its owner by seconds: `python -I -S supervise.py DIRECTORY GRACE COMMAND...` (or `pid:N`).
 
 Its standard input is a pipe whose only writer is the process that asked for the server. However that process ends,
 SIGKILL included, the kernel closes the pipe; the guardian reads end-of-file, stops the server's whole process group and
@@ -81,6 +81,30 @@ class Server:
                 time.sleep(0.01)
 
 
+class Adopted(Server):
+    """A process that the owner started: not ours to reap. Its own end-of-file tells it to leave; it gets time to."""
+
+    def reap(self):
+        """Whether the process has ended."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            self.gone = True
+        return self.gone
+
+    def stop(self, grace):
+        """Wait `grace` seconds, then as for a server of ours."""
+        deadline = time.monotonic() + grace
+        while not self.reap() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        super().stop(1.0)
+
+    def signal_group(self, sig):
+        """Send `sig` to the process alone: its group is the owner's."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, sig)
+
+
 def watch(server, owner):
     """Return when the server is to be stopped: its owner is gone, SIGTERM came, or (detached) it has ended."""
     wake, waker = os.pipe()
@@ -111,8 +135,10 @@ def main():
     directory, grace, command = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
     for sig in (signal.SIGINT, signal.SIGHUP):
         signal.signal(sig, signal.SIG_IGN)
-    server = Server(start(command, directory))
-    print(server.pid, flush=True)
+    adopted = command[0].startswith("pid:")
+    server = Adopted(int(command[0][4:])) if adopted else Server(start(command, directory))
+    if not adopted:
+        print(server.pid, flush=True)
     watch(server, owner)
     server.stop(grace)
     shutil.rmtree(directory, ignore_errors=True)
