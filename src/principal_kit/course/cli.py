@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import principal_kit
@@ -24,16 +26,11 @@ class KitGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KitError as error:
-            problems.print(f"[bold red]error[/] {_plain(error)}", soft_wrap=True)
+            problems.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             problems.print("interrupted; the kernel and its services are stopped")
             raise SystemExit(130) from error
-
-
-def _plain(error: KitError) -> str:
-    """The message with rich's markup switched off."""
-    return str(error).replace("[", r"\[")
 
 
 @click.group(cls=KitGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,35 +62,68 @@ def list_() -> None:
 @click.option(
     "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Set a parameter, for example SCALE=medium."
 )
-def run(number: str | None, every: bool, pairs: tuple[str, ...]) -> None:
+@click.option("--cell-timeout", default=600, show_default=True, metavar="SECONDS", help="Time limit for each cell.")
+def run(number: str | None, every: bool, pairs: tuple[str, ...], cell_timeout: int) -> None:
     """Execute chapter NUMBER live; the executed copy goes to _build/runs/."""
     from principal_kit.course import chapters
-    from principal_kit.course.run import ChapterFailed, parse_parameter
-    from principal_kit.course.run import run as run_chapter
+    from principal_kit.course.run import split_parameter
 
     if every == bool(number):
         raise click.UsageError("name one chapter, or say --all")
-    parameters = dict(parse_parameter(pair) for pair in pairs)
-    failed = []
-    for chapter in chapters.ready() if every else [chapters.get_ready(number)]:
-        console.print(f"[bold]{chapter.number} {chapter.title}[/]")
-        try:
-            done = run_chapter(chapter.number, parameters, report=_show_step)
-        except ChapterFailed as error:
-            problems.print(f"[bold red]failed[/] {_plain(error)}", soft_wrap=True)
-            failed.append(chapter.number)
-            continue
-        console.print(
-            f"  {done.cells} cells in {done.seconds:.0f} s, peak memory {done.memory_mib} MiB, "
-            f"executed copy: _build/runs/{done.path.name}"
-        )
-    if failed:
+    parameters = dict(split_parameter(pair) for pair in pairs)
+    chosen = chapters.ready() if every else [chapters.get_ready(number)]
+    passed = [_run_one(chapter, parameters, cell_timeout) for chapter in chosen]
+    if not all(passed):
         raise SystemExit(1)
 
 
-def _show_step(step: Any) -> None:
-    """One line per cell, so that a log of it reads as well as a terminal."""
-    console.print(f"  [dim]{step.seconds:6.1f} s[/]  cell {step.index:>2} of {step.total}  {step.title}", markup=True)
+def _run_one(chapter: Any, parameters: dict[str, str], cell_seconds: int) -> bool:
+    """Run a chapter with a line for each cell; say what it took, or which cell failed and why."""
+    from principal_kit.course.run import ChapterFailed
+    from principal_kit.course.run import run as run_chapter
+
+    console.print(f"[bold]{chapter.number} {chapter.title}[/]")
+    with console.status("starting the kernel") as status:
+        try:
+            done = run_chapter(
+                chapter.number, parameters, cell_seconds=cell_seconds, on_step=lambda step: _show_step(step, status)
+            )
+        except ChapterFailed as error:
+            status.stop()
+            _show_failure(error)
+            return False
+    console.print(
+        f"  {done.cells} cells in {done.seconds:.0f} s, peak memory {done.memory}\n  executed copy: {_short(done.copy)}",
+        soft_wrap=True,
+    )
+    return True
+
+
+def _show_step(step: Any, status: Any) -> None:
+    """The cell at work in the status line; each that has ended on a line of its own, so that a log reads as well."""
+    title = step.title if len(step.title) <= 80 else step.title[:79] + "…"
+    line = f"cell {step.number:>{len(str(step.total))}}/{step.total}  {escape(title)}"
+    if step.seconds is None:
+        status.update(line)
+    else:
+        console.print(f"  [dim]{step.seconds:6.1f} s[/]  {line}", soft_wrap=True)
+
+
+def _show_failure(error: Any) -> None:
+    """The cell's source, the last lines of its traceback, the error and where the copy is."""
+    from rich.syntax import Syntax
+
+    if error.source:
+        problems.print(Syntax(error.source, "python", background_color="default", line_numbers=True))
+    if error.traceback:
+        problems.print(escape("\n".join(error.traceback.splitlines()[-12:])), style="dim", soft_wrap=True)
+    problems.print(f"[bold red]failed[/] {escape(str(error))}", soft_wrap=True)
+    problems.print(f"what ran before it: {_short(error.copy)}", soft_wrap=True)
+
+
+def _short(path: Path) -> str:
+    """The path from where the reader stands, if it is below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 @main.command()
@@ -105,6 +135,15 @@ def refresh(number: str) -> None:
     path = module.refresh(number)
     console.print(f"notebooks/{path.name} written")
     _report(number, module.problems(number))
+
+
+@main.command()
+@click.argument("number")
+def render(number: str) -> None:
+    """A self-contained page of chapter NUMBER's last run, in _build/html/runs/."""
+    from principal_kit.course import render as module
+
+    console.print(_short(module.render(number)))
 
 
 @main.group()
@@ -128,7 +167,7 @@ def check_notebooks(numbers: tuple[str, ...]) -> None:
 def _report(number: str, found: list[str], *, fatal: bool = True) -> bool:
     """Print what keeps a notebook from being committed; exit 1 if `fatal` and there is something."""
     for problem in found:
-        problems.print(f"[bold red]{number}[/] {problem}".replace("cell [", r"cell \["), soft_wrap=True)
+        problems.print(f"[bold red]{number}[/] {escape(problem)}", soft_wrap=True)
     if not found:
         console.print(f"{number} fit to commit")
     if found and fatal:
@@ -184,7 +223,7 @@ def doctor() -> None:
             row.found,
             row.wanted,
             row.source,
-            row.fix.replace("[", r"\["),
+            escape(row.fix),
         )
     console.print(table)
     if not all(row.ok for row in rows):
