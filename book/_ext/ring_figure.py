@@ -16,8 +16,8 @@ GONE = "cache-3"
 KEYS = [f"user:{n}" for n in range(48)]
 VNODES = 6
 RADIUS = 92
-WIDTH, HEIGHT = 640, 292
-CENTRES = {"before": (142, 138), "after": (498, 138)}
+WIDTH, HEIGHT = 640, 318
+CENTRES = {"before": (150, 128), "after": (490, 128)}
 FULL = 2.0**64
 
 
@@ -67,9 +67,9 @@ def draw() -> str:
     captions = [("before", "five nodes", f"{len(KEYS)} keys"), ("after", f"{GONE} leaves", f"{moved} keys move")]
     for name, large, small in captions:
         x, y = CENTRES[name]
-        lines = ((large, y - 3, "large"), (small, y + 19, "small hot" if name == "after" else "small"))
+        lines = ((large, y + 158, "large"), (small, y + 183, "small hot" if name == "after" else "small"))
         body += [f'<text class="{style}" x="{x}" y="{height}">{text}</text>' for text, height, style in lines]
-    body.append('<path class="arrow" d="M 296 138 H 340 M 332 130 L 341 138 L 332 146"/>')
+    body.append('<path class="arrow" d="M 298 128 H 341 M 332 119 L 342 128 L 332 137"/>')
     return "\n".join(
         [
             f'<svg class="kit-ring" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '

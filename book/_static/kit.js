@@ -42,6 +42,12 @@
     document.documentElement.dataset.diagrams = theme();
   }
 
+  // ── Search ───────────────────────────────────────────────────────────────────────────────────
+  // Excerpts are read from the pages found, which a browser refuses on file://; results appear without them there.
+  if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
+    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  }
+
   // ── Sideways scrolling ───────────────────────────────────────────────────────────────────────
   function wrapTables() {
     for (const table of document.querySelectorAll(".bd-article table")) {
