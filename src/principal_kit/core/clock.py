@@ -32,6 +32,7 @@ class ManualClock:
         self.now = float(start)
 
     def __call__(self) -> float:
+        """The current time in seconds. O(1)."""
         return self.now
 
     def advance(self, seconds: float) -> float:
