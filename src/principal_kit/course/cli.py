@@ -93,7 +93,8 @@ def _run_one(chapter: Any, parameters: dict[str, str], cell_seconds: int) -> boo
             _show_failure(error)
             return False
     console.print(
-        f"  {done.cells} cells in {done.seconds:.0f} s, peak memory {done.memory}\n  executed copy: {_short(done.copy)}",
+        f"  {done.cells} cells in {done.seconds:.0f} s, peak memory {done.memory}\n"
+        f"  executed copy: {_short(done.copy)}",
         soft_wrap=True,
     )
     return True
@@ -128,13 +129,17 @@ def _short(path: Path) -> str:
 
 @main.command()
 @click.argument("number")
-def refresh(number: str) -> None:
+@click.option("--check", is_flag=True, help="Only say what keeps the committed notebook from being fit; run nothing.")
+def refresh(number: str, check: bool) -> None:
     """Make the notebook of chapter NUMBER from its text form: execute it and clean it."""
     from principal_kit.course import refresh as module
 
-    path = module.refresh(number)
-    console.print(f"notebooks/{path.name} written")
-    _report(number, module.problems(number))
+    if not check:
+        with console.status("starting the kernel") as status:
+            path = module.refresh(number, on_step=lambda step: _show_step(step, status))
+        console.print(f"notebooks/{path.name} written")
+    if not _report(number, module.problems(number)):
+        raise SystemExit(1)
 
 
 @main.command()
@@ -159,19 +164,17 @@ def check_notebooks(numbers: tuple[str, ...]) -> None:
     from principal_kit.course import refresh as module
 
     chosen = numbers or tuple(c.number for c in chapters.ready())
-    results = [_report(number, module.problems(number), fatal=False) for number in chosen]
+    results = [_report(number, module.problems(number)) for number in chosen]
     if not all(results):
         raise SystemExit(1)
 
 
-def _report(number: str, found: list[str], *, fatal: bool = True) -> bool:
-    """Print what keeps a notebook from being committed; exit 1 if `fatal` and there is something."""
+def _report(number: str, found: list[str]) -> bool:
+    """Print what keeps a notebook from being committed; whether there is nothing."""
     for problem in found:
         problems.print(f"[bold red]{number}[/] {escape(problem)}", soft_wrap=True)
     if not found:
         console.print(f"{number} fit to commit")
-    if found and fatal:
-        raise SystemExit(1)
     return not found
 
 
@@ -243,9 +246,9 @@ def exercises() -> None:
     """Every exercise and what it asks for."""
     from principal_kit.course.check import exercises as known
 
-    table = Table("Exercise", "Title", box=None, pad_edge=False)
+    table = Table("Exercise", "Title", "Hand in", box=None, pad_edge=False)
     for key, exercise in sorted(known().items()):
-        table.add_row(key, exercise.title)
+        table.add_row(key, exercise.title, escape(exercise.wants))
     console.print(table)
 
 

@@ -7,12 +7,14 @@ do the two agree, was every cell executed, does anything in it name a machine, i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from principal_kit.core.errors import KitError, MissingPrerequisite
 from principal_kit.course import chapters, project
+from principal_kit.course.run import ANSI, Step, titles
 
 BEATS = ("Why", "Concept", "Build", "Prove", "Measure", "Break", "Scale", "Operate", "Defend")
 CELL_LINES_MAX = 40
@@ -71,10 +73,20 @@ def clean(notebook: Any) -> Any:
         for output in cell.outputs:
             output.get("metadata", {}).pop("needs_background", None)
             if "text" in output:
-                output.text = output.text.replace(root + "/", "").replace(home, "~")
+                output.text = _without_paths(output.text, root, home)
+            for kind, value in output.get("data", {}).items():
+                if kind.startswith("text/") and isinstance(value, str):
+                    output.data[kind] = _without_paths(value, root, home)
+            if output.output_type == "error":  # colours and frames of this machine's files; nbval does not compare them
+                output.traceback = [f"{output.ename}: {output.evalue}"]
     notebook.metadata = {key: notebook.metadata[key] for key in _META}
     notebook.metadata.update(_META)
     return notebook
+
+
+def _without_paths(text: str, root: str, home: str) -> str:
+    """Paths in the checkout become relative, those in the home folder start with ~."""
+    return text.replace(root + "/", "").replace(home + "/", "~/")
 
 
 def _joined(outputs: list[Any]) -> list[Any]:
@@ -88,26 +100,46 @@ def _joined(outputs: list[Any]) -> list[Any]:
     return joined
 
 
-def refresh(number: str) -> Path:
-    """Make the notebook anew. Raises RefreshFailed, with the cell and its error, and writes nothing then."""
+def refresh(number: str, *, on_step: Callable[[Step], None] = lambda step: None) -> Path:
+    """Make the notebook anew; `on_step` is called as each code cell starts.
+
+    Raises RefreshFailed, with the cell and its error, and writes nothing then.
+    """
     import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     chapter = chapters.get_ready(number)
-    notebook = read_text(chapter)
-    target = notebook_path(chapter)
+    notebook, target = read_text(chapter), notebook_path(chapter)
+    execute(notebook, target.parent, on_step=on_step)
+    draft = target.with_suffix(".new")
+    draft.write_text(nbformat.writes(clean(notebook)) + "\n", encoding="utf-8")
+    draft.replace(target)
+    return target
+
+
+def execute(notebook: Any, folder: Path, *, on_step: Callable[[Step], None] = lambda step: None) -> None:
+    """Run all cells in place with a kernel whose working directory is `folder`. Raises RefreshFailed."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    names = titles(notebook)
+    order = {index: number for number, index in enumerate(names, 1)}
+
+    def begun(cell: Any, cell_index: int) -> None:
+        if cell_index in order:
+            on_step(Step(order[cell_index], len(order), names[cell_index]))
+
     client = NotebookClient(
-        notebook, timeout=CELL_SECONDS_MAX, kernel_name="python3", resources={"metadata": {"path": str(target.parent)}}
+        notebook,
+        timeout=CELL_SECONDS_MAX,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        on_cell_start=begun,
     )
     try:
         client.execute()
-    except (CellExecutionError, CellTimeoutError) as error:
-        raise RefreshFailed(f"chapter {number}: {error}") from error
-    draft = target.with_suffix(".new")
-    nbformat.write(clean(notebook), draft)
-    draft.replace(target)
-    return target
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise RefreshFailed(f"nothing was written: {ANSI.sub('', str(error))}") from error
 
 
 def _tags(cell: Any) -> list[str]:
@@ -168,6 +200,8 @@ def _output_problems(where: str, cell: Any, output: Any, tags: list[str]) -> lis
     found = []
     if output.output_type == "error" and "raises-exception" not in tags:
         found.append(f"{where} stores an error: {output.ename}")
+    if output.output_type == "stream" and output.name == "stderr":
+        found.append(f"{where} writes to stderr: {output.text.strip()[:60]!r}")
     data = output.get("data", {})
     if any(kind.startswith("image/") for kind in data) and not cell.metadata.get("mystnb", {}).get("image", {}).get(
         "alt"
@@ -205,8 +239,13 @@ def _skeleton_problems(chapter: chapters.Chapter, notebook: Any) -> list[str]:
         found += [
             f"topic {anchor} lacks the beat {beat!r}" for beat in BEATS if not re.search(rf"^### {beat}\b", topic, re.M)
         ]
+    registered = exercises(chapter.number)
+    found += [
+        f"exercise {key} is registered, but not declared in chapters.py"
+        for key in registered.keys() - chapter.exercises
+    ]
     for key in chapter.exercises:
-        if key not in exercises(chapter.number):
+        if key not in registered:
             found.append(f"exercise {key} is not registered")
         if f'check("{key}"' not in code:
             found.append(f"no cell asks for exercise {key}")

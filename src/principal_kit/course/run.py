@@ -1,7 +1,7 @@
 """Run a chapter live: papermill executes the committed notebook on real services; the copy goes to `_build/runs/`.
 
 The tree is never written to. A run that fails leaves what it got to beside the good copy, as `.ipynb.failed`, and
-raises ChapterFailed with the cell's source and error. Interrupted, it takes the kernel, and with it the services, down first.
+raises ChapterFailed with the cell's source and error. Interrupted, it takes down the kernel, and with it the services.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from principal_kit.course.memory import PeakMemory, children_and_services
 from principal_kit.course.project import root
 
 CELL_SECONDS = 600
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ChapterFailed(KitError):
@@ -281,7 +281,7 @@ def _fail(chapter: Chapter, notebook: Any, target: Path, number: int, error: Exc
     cell = cells[number - 1] if number else None
     output = _error_of(cell) if cell is not None else None
     if output is not None:
-        what, trace = f"{output.ename}: {output.evalue}", _ANSI.sub("", "\n".join(output.traceback))
+        what, trace = f"{output.ename}: {output.evalue}", ANSI.sub("", "\n".join(output.traceback))
     elif error is not None:
         what, trace = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", ""
     else:

@@ -30,7 +30,9 @@ Rules. Names of properties are sentences that read well after a tick or a cross 
 Order them from the obvious to the subtle: checking stops at the first that fails. Draw small inputs: Hypothesis
 shrinks them and the reader sees the smallest (avoid `st.data()`: its draws cannot be shown). A property must be
 deterministic and fast; `examples=` bounds the inputs tried (100), `seconds=` of the Exercise bounds all together.
-Pass the answer copies of what it may mutate. For an answer that is a class, give `methods=("acquire",)`; `takes` then counts the constructor's
-arguments. Each exercise ships, in `tests/course/`, a reference solution that passes and at least three plausible
-wrong ones, each failing at the property you name: `grade(exercise, wrong).failed == "…"`.
+Pass the answer copies of what it may mutate. For an answer that is a class, give `methods=("acquire",)`; `takes` then
+counts the constructor's arguments.
+
+Each exercise ships, in `tests/course/`, a reference solution that passes and at least three plausible wrong ones, each
+failing at the property you name: `grade(exercise, wrong).failed == "…"`.
 """
