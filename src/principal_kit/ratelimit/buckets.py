@@ -12,6 +12,7 @@ from numbers import Real
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import CapacityError
 from principal_kit.ratelimit.decision import (
+    READY,
     Decision,
     ExactRate,
     Limiter,
@@ -49,7 +50,7 @@ class _Bucket(Limiter):
     def _refused(self, missing: int, spare: int) -> Decision:
         """Refuse for want of `missing` credits (> 0) with `spare` credits in hand."""
         token = self._token
-        wait = (missing - 1) // self._earn + 2  # rounded up, and one spare nanosecond, as in seconds_until
+        wait = (missing - 1) // self._earn + 2  # rounded up, and one spare nanosecond for clocks in float seconds
         return new_decision(Decision, (False, 0 if spare < token else spare // token, wait * 1e-9))
 
 
@@ -92,9 +93,11 @@ class TokenBucket(_Bucket):
             self._last = now
         if cost <= credit:
             self._credit = credit = credit - cost
-            return new_decision(Decision, (True, credit // token, 0.0))
+            left = credit // token
+            return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._credit = credit
-        return self._refused(cost - credit, credit)
+        wait = (cost - credit - 1) // self._earn + 2
+        return new_decision(Decision, (False, 0 if credit < token else credit // token, wait * 1e-9))
 
     def peek(self, n: int = 1) -> Decision:
         """Say what `acquire(n)` would answer now. O(1)."""
@@ -145,9 +148,12 @@ class LeakyBucket(_Bucket):
         poured = level + cost
         if poured <= self._cap:
             self._level = poured
-            return new_decision(Decision, (True, (self._cap - poured) // token, 0.0))
+            left = (self._cap - poured) // token
+            return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._level = level
-        return self._refused(poured - self._cap, self._cap - level)
+        spare = self._cap - level
+        wait = (cost - spare - 1) // self._earn + 2
+        return new_decision(Decision, (False, 0 if spare < token else spare // token, wait * 1e-9))
 
     def enqueue(self, n: int = 1) -> float:
         """Admit `n` requests as one item and return the seconds to hold it before it leaves. O(1).
@@ -213,8 +219,11 @@ class GCRA(_Bucket):
         spare = now + self._cap - after  # how much further ahead TAT might be
         if spare >= 0:
             self._tat = after
-            return new_decision(Decision, (True, spare // token, 0.0))
-        return self._refused(-spare, spare + cost)
+            left = spare // token
+            return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
+        wait = (-spare - 1) // self._earn + 2
+        spare += cost
+        return new_decision(Decision, (False, 0 if spare < token else spare // token, wait * 1e-9))
 
     def peek(self, n: int = 1) -> Decision:
         """Say what `acquire(n)` would answer now. O(1)."""

@@ -6,7 +6,6 @@ eviction done here; when every id is busy, a new id is refused with CapacityErro
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from numbers import Real
 
@@ -33,7 +32,7 @@ class KeyedLimiter:
         capacity: most ids held at once (>= 1).
         observer: told of evictions and of refusals for want of room.
 
-    A new id in a full table evicts an idle limiter among the `PROBES` least recently used; if all of those are busy
+    A new id in a full table looks at `PROBES` ids, in turn, and evicts the first idle one; if all of those are busy
     it raises CapacityError with `retry_after`. So the table never admits more than one limiter per id would, at any
     size. `acquire` is O(1).
 
@@ -48,7 +47,7 @@ class KeyedLimiter:
     def __init__(self, make: Callable[[Hashable], Limiter], capacity: int, *, observer: Observer | None = None) -> None:
         self.capacity = positive_count("capacity", capacity)
         self._make = make
-        self._limiters: OrderedDict[Hashable, Limiter] = OrderedDict()
+        self._limiters: dict[Hashable, Limiter] = {}  # in the order in which they will be looked at
         self._observer = observer or Observer()
 
     def __len__(self) -> int:
@@ -62,8 +61,6 @@ class KeyedLimiter:
         limiter = self._limiters.get(key)
         if limiter is None:
             limiter = self._admit(key)
-        else:
-            self._limiters.move_to_end(key)
         return limiter.acquire(n)
 
     def _admit(self, key: Hashable) -> Limiter:
@@ -75,11 +72,13 @@ class KeyedLimiter:
 
     def _evict_one(self, wanted: Hashable) -> None:
         soonest = float("inf")
-        for _, (key, limiter) in zip(range(self.PROBES), self._limiters.items()):
+        for _ in range(min(self.PROBES, len(self._limiters))):
+            key = next(iter(self._limiters))
+            limiter = self._limiters.pop(key)
             if limiter.idle:
-                del self._limiters[key]
                 self._observer.evicted(key)
                 return
+            self._limiters[key] = limiter  # busy: to the end of the line, so that the next call looks at others
             soonest = min(soonest, limiter.peek().retry_after)
         self._observer.capacity_reached(wanted)
         raise CapacityError(

@@ -13,6 +13,7 @@ from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.ratelimit.decision import (
     NANOSECONDS,
+    READY,
     Decision,
     Limiter,
     Observer,
@@ -86,7 +87,7 @@ class LeasedLimiter(Limiter):
         left = self._tokens - n
         if left >= 0 and now < self._expires:
             self._tokens = left
-            return new_decision(Decision, (True, left, 0.0))
+            return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         return self._renew(n, now)
 
     def acquire_many(self, n: int) -> int:

@@ -11,6 +11,7 @@ from numbers import Real
 
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.ratelimit.decision import (
+    READY,
     Decision,
     Limiter,
     nanoseconds,
@@ -102,7 +103,7 @@ class SlidingWindowLog(_Window):
                 times.append(now)
             else:
                 times.extend([now] * n)
-            return new_decision(Decision, (True, free, 0.0))
+            return READY[free] if free < 4096 else new_decision(Decision, (True, free, 0.0))
         return self._full(n, now)
 
     def _full(self, n: int, now: int) -> Decision:
@@ -175,7 +176,8 @@ class SlidingWindowCounter(_Window):
         free = (self.limit - self._current - n) * width - self._previous * (width - elapsed)
         if free >= 0:
             self._current += n
-            return new_decision(Decision, (True, free // width, 0.0))
+            free //= width
+            return READY[free] if free < 4096 else new_decision(Decision, (True, free, 0.0))
         return self._full(n, elapsed)
 
     def _full(self, n: int, elapsed: int) -> Decision:
