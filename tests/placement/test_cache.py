@@ -248,6 +248,15 @@ class TestOnRedis:
             assert cache.get_many(USERS) == [f"v0 of {number}".encode() for number in range(200)]
             assert nodes[0].name not in cache.members
 
+    @pytest.mark.parametrize("bytes_found", [b"", b"garbage", b"1 x value", b"-1 1 value", b"1 1"])
+    def test_bytes_we_did_not_write_are_a_miss(self, nodes, store, bytes_found):
+        with cache_on(nodes, store) as cache:
+            owner = next(node for node in nodes if node.name == cache.placement.node_for("user:1"))
+            owner.client().set(cache._name("user:1"), bytes_found)
+            assert cache.get("user:1") == b"v0 of 1"
+            assert cache.get("user:1") == b"v0 of 1"
+            assert (cache.stats.fenced, cache.stats.hits) == (1, 1)
+
     def test_a_full_node_leaves_instead_of_failing_reads(self, nodes, store):
         with cache_on(nodes, store) as cache, nodes[0].client() as client:
             client.config_set("maxmemory", 1)

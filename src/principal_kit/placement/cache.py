@@ -7,6 +7,7 @@ that was away may come back full of old values: none of them passes the rule, so
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ end
 redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
 return 1
 """
+_ENTRY = re.compile(rb"(\d{1,19}) \d{1,19} (.*)", re.DOTALL)  # view, version, value
 
 
 class Store(Protocol):
@@ -278,20 +280,21 @@ class DistributedCache:
         """Ask each owner for its keys; add the valid entries to `found`; return the keys whose owner just failed."""
         again: list[str] = []
         for node, share in self._grouped(keys).items():
+            client = self._client(node)
             try:
-                entries = self._client(node).mget([self._name(key) for key in share])
+                entries = client.mget([self._name(key) for key in share])
             except redis.RedisError as error:  # dead, frozen, restarted or full: it leaves the view
-                self._lost(node, error)
+                self._lost(node, client, error)
                 again += share
                 continue
             for key, entry in zip(share, entries):
                 if entry is None:
                     continue
-                stamp, _, value = entry.split(b" ", 2)
-                if self._fence and not self._ownership.unbroken(key, node, int(stamp)):
-                    self.stats.fenced += 1
+                parsed = _ENTRY.fullmatch(entry)
+                if parsed is None or (self._fence and not self._ownership.unbroken(key, node, int(parsed[1]))):
+                    self.stats.fenced += 1  # outdated, or not written by us: never read as a value
                 else:
-                    found[key] = value
+                    found[key] = parsed[2]
         return again
 
     def _fill(self, keys: list[str], rows: list[tuple[int, bytes] | None], view: int) -> bool:
@@ -299,14 +302,15 @@ class DistributedCache:
         complete = True
         row_of = dict(zip(keys, rows))
         for node, share in self._grouped([key for key in keys if row_of[key]]).items():
+            client = self._client(node)
             try:
-                pipeline = self._client(node).pipeline(transaction=False)
+                pipeline = client.pipeline(transaction=False)
                 for key in share:
                     version, value = row_of[key]
                     pipeline.eval(_FILL, 1, self._name(key), view, version, value, self._ttl_ms)
                 pipeline.execute()
             except redis.RedisError as error:  # dead, frozen, restarted or full: it leaves the view
-                self._lost(node, error)
+                self._lost(node, client, error)
                 complete = False
         return complete
 
@@ -363,16 +367,17 @@ class DistributedCache:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _lost(self, node: str, error: Exception) -> None:
+    def _lost(self, node: str, client: redis.Redis, error: Exception) -> None:
         with self._lock:
-            if node in self.members:  # another thread may have noticed first
+            # another thread may have noticed first, and the node may even be back under a new client
+            if node in self.members and self._clients.get(node) is client:
                 self.stats.failures += 1
                 self.leave(node, f"{type(error).__name__}: {error}")
 
     def _forget(self, node: str) -> None:
         self._incarnations.pop(node, None)
         if client := self._clients.pop(node, None):
-            client.close()
+            client.connection_pool.disconnect(inuse_connections=False)  # another thread's call ends by itself
 
     def _client(self, node: str) -> redis.Redis:
         with self._lock:
