@@ -124,6 +124,13 @@ def mark_beats(app: Sphinx, doctree: nodes.document) -> None:
         section["classes"] += ["kit-beat", f"kit-{found[1].lower()}"]
 
 
+def number_exercises(app: Sphinx, doctree: nodes.document) -> None:
+    """sphinx-exercise gives the body of every exercise the same id, which may occur only once on a page."""
+    bodies = [section for section in doctree.findall(nodes.section) if section["ids"] == ["exercise-content"]]
+    for number, body in enumerate(bodies, start=1):
+        body["ids"] = [f"exercise-content-{number}"]
+
+
 def serve_scripts(app: Sphinx) -> None:
     """MathJax and mermaid from the cache into `_static`; fetched the first time."""
     app.config.html_static_path.append(str(site.fetch_assets()))
@@ -170,6 +177,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("chapter-map", ChapterMap)
     app.connect("builder-inited", serve_scripts)
     app.connect("doctree-read", mark_beats)
+    app.connect("doctree-read", number_exercises)
     app.connect("html-page-context", add_mermaid)
     # After the theme has put its own buttons there.
     app.connect("html-page-context", point_buttons, priority=900)

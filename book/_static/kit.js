@@ -72,6 +72,15 @@
     for (const control of document.querySelectorAll("button[title]:not([aria-label]), a[title]:not([aria-label])")) {
       if (control.textContent.trim() === "") control.setAttribute("aria-label", control.title);
     }
+    for (const summary of document.querySelectorAll(".bd-links summary")) {
+      const page = summary.closest("li")?.querySelector("a")?.textContent.trim();
+      summary.setAttribute("aria-label", page ? `Pages below ${page}` : "Pages below");
+    }
+    // A list whose items hold links beside their entries is no list to a screen reader; plain paragraphs read better.
+    for (const list of document.querySelectorAll(".citation-list[role]")) {
+      list.removeAttribute("role");
+      for (const entry of list.querySelectorAll(":scope > [role]")) entry.removeAttribute("role");
+    }
   }
 
   function start() {
