@@ -88,6 +88,8 @@ class LeasedLimiter(Limiter):
         if left >= 0 and now < self._expires:
             self._tokens = left
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
+        if now < self._dry_until and not self._tokens:
+            return new_decision(Decision, (False, 0, (self._dry_until - now + 1) * 1e-9))
         return self._renew(n, now)
 
     def acquire_many(self, n: int) -> int:
