@@ -10,10 +10,14 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+import psutil
+
 from principal_kit.core.errors import KitError
 from principal_kit.services import jars, java, redis_server, state
 from principal_kit.services.endpoint import accepts, parse_address
 from principal_kit.services.versions import WANTED
+
+MEMORY_MIB = 2048
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,19 @@ def _java() -> Row:
     )
 
 
+def _memory() -> Row:
+    """What a chapter at its default scale may need; a fix only where it cannot fit."""
+    mib = psutil.virtual_memory().available >> 20
+    fix = "" if mib >= MEMORY_MIB else "close other programs: chapters at their default scale peak below 2 GiB"
+    return Row("Memory", f"{mib} MiB free", f"{MEMORY_MIB} MiB", "this machine", fix)
+
+
+def _chromium() -> Row:
+    """Needed by `make test` alone, so its absence is no fault."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return Row("Chromium", "found" if found else "not found", "only for `make test`", "this machine")
+
+
 def _maven() -> Row:
     binary, version = shutil.which("mvn"), None
     if binary:
@@ -127,10 +144,12 @@ def rows() -> list[Row]:
     kafka_source, kafka_fix = _source("kafka")
     return [
         _python(),
+        _memory(),
         _java(),
         _maven(),
         _redis(),
         _jars("Kafka", "kafka", kafka_source, kafka_fix),
         _spark(),
         _jars("Spark-Kafka connector", "spark-kafka", "embedded", ""),
+        _chromium(),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Literal, Self
 
@@ -78,10 +79,10 @@ def accepts(host: str, port: int, seconds: float = 0.5) -> bool:
 
 def parse_address(text: str, *, variable: str) -> tuple[str, int]:
     """Split host:port from the environment variable `variable`. Raises InvalidArgument when it is not of that form."""
-    host, colon, port = text.strip().rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):(\d{1,5})", text.strip(), re.ASCII)
+    if not match or not 0 < int(match[2]) < 65536:
         raise InvalidArgument(f"{variable}={text!r}: expected host:port, for example 127.0.0.1:6379")
-    return host.strip("[]"), int(port)
+    return match[1].strip("[]"), int(match[2])
 
 
 def from_environment(variable: str) -> tuple[str, int] | None:
@@ -92,7 +93,7 @@ def from_environment(variable: str) -> tuple[str, int] | None:
     text = os.environ.get(variable, "")
     if not text:
         return None
-    host, port = parse_address(text.split(",")[0], variable=variable)
+    host, port = parse_address(text, variable=variable)
     if not accepts(host, port, seconds=3.0):
         raise ServiceError(
             f"{variable}={text}: nothing accepts connections there; "

@@ -36,6 +36,8 @@ def _varint(stream: io.BytesIO) -> int:
         if byte < 0x80:
             return value
         shift += 7
+        if shift > 28:
+            raise ValueError("a number of more than five bytes")
 
 
 def _skip_tags(stream: io.BytesIO) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -156,13 +157,14 @@ class ServerProcess:
         return runs(self.process)
 
     def log_tail(self, lines: int = _LOG_LINES) -> str:
-        """The last `lines` lines the server wrote, or a note that it wrote none."""
+        """The last `lines` lines the server wrote, or a note that it wrote none; a Java stack's frames count as one."""
         try:
             with open(self.directory / "log", "rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - 16_384))
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 65_536))
                 text = log.read().decode("utf-8", "replace")
         except OSError:
             text = ""
+        text = re.sub(r"(^\s+at .+\n?)+", "    …\n", text, flags=re.M)
         return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
 
     def wait_ready(self, answers: Callable[[], bool], seconds: float) -> None:

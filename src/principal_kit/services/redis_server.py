@@ -179,7 +179,7 @@ def nodes(n: int) -> list[RedisEndpoint]:
 
     Raises InvalidArgument if n is not in 1…64 or fewer addresses are given than asked for.
     """
-    if not isinstance(n, int) or not 1 <= n <= _MAX_NODES:
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= _MAX_NODES:
         raise InvalidArgument(f"redis_nodes({n!r}): expected 1 to {_MAX_NODES} nodes")
     text = os.environ.get("PRINCIPAL_KIT_REDIS_NODES", "")
     if text:

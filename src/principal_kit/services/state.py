@@ -64,22 +64,39 @@ def path(kind: str) -> Path:
     return directory() / f"{kind}.json"
 
 
-def read(kind: str) -> Record | None:
-    """The live record of `kind`; a dead one is removed. Raises CorruptionError if the file is not a record."""
+def _load(kind: str) -> Record | None:
+    """The record of `kind` if its daemon lives; a dead one's file is removed. Raises CorruptionError otherwise."""
     file = path(kind)
     try:
-        record = Record(**json.loads(file.read_text(encoding="utf-8")))
-        alive = record.alive() and accepts(record.host, int(record.port))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise CorruptionError(
-            f"{file} is not a record of a running service ({error}): `principal-kit down` removes it"
-        ) from error
-    if not alive:
-        file.unlink(missing_ok=True)
-        return None
-    return record
+    except (OSError, UnicodeDecodeError) as error:
+        raise _corrupt(file, error) from error
+    try:
+        record = Record(**json.loads(text))
+        types = (record.kind, record.pid, record.created, record.host, record.port, record.version)
+        if record.kind != kind or [type(x) for x in types] != [str, int, float, str, int, str]:
+            raise ValueError("its fields are not those of a record")
+    except (ValueError, TypeError) as error:
+        raise _corrupt(file, error) from error
+    if record.alive():
+        return record
+    file.unlink(missing_ok=True)
+    return None
+
+
+def _corrupt(file: Path, error: Exception) -> CorruptionError:
+    return CorruptionError(f"{file} is not a record of a running service ({error}): `principal-kit down` removes it")
+
+
+def read(kind: str) -> Record | None:
+    """The record of `kind` if its daemon lives and its port accepts connections, else None.
+
+    Raises InvalidArgument on an unknown kind, CorruptionError if the file is not a record.
+    """
+    record = _load(kind)
+    return record if record and accepts(record.host, record.port, 2.0) else None
 
 
 def running(kind: str, attach: Callable[[str, int, Any], Endpoint]) -> Endpoint | None:
@@ -105,13 +122,16 @@ def up(names: list[str] | None = None) -> list[Endpoint]:
     kinds = list(names or KINDS)
     for kind in kinds:
         path(kind)
-    from principal_kit import services
+    from principal_kit.services import kafka_broker, redis_server
 
     with _exclusive():
         for kind in kinds:
             if read(kind) is None:
+                leftover = _load(kind)  # its daemon lives, its server does not answer
+                if leftover:
+                    _end(leftover)
                 _launch(kind)
-    return [getattr(services, kind)() for kind in kinds]
+        return [running(kind, {"redis": redis_server, "kafka": kafka_broker}[kind].attach) for kind in kinds]
 
 
 def _launch(kind: str) -> None:
@@ -139,19 +159,25 @@ def down() -> list[str]:
     with _exclusive():
         for kind in KINDS:
             try:
-                record = read(kind)
+                record = _load(kind)
             except CorruptionError:
                 record = None
             if record is not None:
-                daemon = psutil.Process(record.pid)
-                daemon.send_signal(signal.SIGTERM)
-                try:
-                    daemon.wait(timeout=_STOP_SECONDS)
-                except psutil.TimeoutExpired:
-                    daemon.kill()  # its guardian then ends the server
+                _end(record)
                 stopped.append(kind)
             path(kind).unlink(missing_ok=True)
     return stopped
+
+
+def _end(record: Record) -> None:
+    """Stop a daemon, and with it its server: SIGTERM, then SIGKILL, upon which its guardian ends the server."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        daemon = psutil.Process(record.pid)
+        family = [daemon, *daemon.children(recursive=True)]
+        daemon.terminate()
+        if psutil.wait_procs([daemon], timeout=_STOP_SECONDS)[1]:
+            daemon.kill()
+        psutil.wait_procs(family, timeout=_STOP_SECONDS)
 
 
 def serve(kind: str) -> None:
