@@ -113,6 +113,10 @@ def test_every_page_loads_in_silence_and_fits_the_window(visit: Visit, site: Pat
     assert wide == {}
 
 
+# A chapter shows a thousand lines of code in the same dozen colours: the first blocks of each kind stand for all.
+LEAVE_OUT = """["article .highlight", "article .kit-src pre"].forEach(kind =>
+  document.querySelectorAll(kind).forEach((block, i) => { if (i > 5) block.classList.add("seen-before"); }))"""
+RUN = """options => axe.run({exclude: ['.seen-before']}, {...options, resultTypes: ['violations']})"""
 # Structure is the same in both schemes, so the second pass looks at what colours can break.
 COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
@@ -134,7 +138,8 @@ def test_axe_finds_no_serious_violation(browser: Browser, site: Path, name: str,
     page = Visit(context, site).open(name)
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     page.evaluate(AXE)
-    report = page.evaluate("options => axe.run(document, {...options, resultTypes: ['violations']})", options)
+    page.evaluate(LEAVE_OUT)
+    report = page.evaluate(RUN, options)
     context.close()
     told = [
         f"{violation['impact']} {violation['id']}: {violation['help']}\n"
