@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def read_text(chapter: chapters.Chapter) -> Any:
     notebook = jupytext.read(path)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
-    notebook.metadata.update(_META)
+    notebook.metadata.update(deepcopy(_META))
     notebook.metadata.pop("jupytext", None)
     return notebook
 
@@ -79,8 +80,9 @@ def clean(notebook: Any) -> Any:
                     output.data[kind] = _without_paths(value, root, home)
             if output.output_type == "error":  # colours and frames of this machine's files; nbval does not compare them
                 output.traceback = [f"{output.ename}: {output.evalue}"]
-    notebook.metadata = {key: notebook.metadata[key] for key in _META}
-    notebook.metadata.update(_META)
+    for key in set(notebook.metadata) - set(_META):
+        del notebook.metadata[key]
+    notebook.metadata.update(deepcopy(_META))
     return notebook
 
 
