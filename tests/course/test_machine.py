@@ -33,3 +33,9 @@ def test_endpoints_add_the_server_that_was_measured():
 
     facts = machine(RedisEndpoint(version="7.9.9", source="external")).facts
     assert facts["redis server"] == "7.9.9 (external)"
+
+
+def test_a_server_elsewhere_is_not_given_the_local_version(monkeypatch):
+    monkeypatch.setenv("PRINCIPAL_KIT_REDIS", "127.0.0.1:1")
+    monkeypatch.setenv("PRINCIPAL_KIT_KAFKA", "127.0.0.1:1")
+    assert not {"redis server", "kafka server"} & set(machine().facts)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from principal_kit.core.errors import KitError
+
 _PACKAGES = {"numpy": "numpy", "redis": "redis-py", "kafka-python": "kafka-python", "pyspark": "Spark (pyspark)"}
 
 
@@ -44,7 +46,7 @@ _HARDWARE = ("processor", "cores", "memory", "system")
 def machine(*endpoints: Any) -> Machine:
     """Describe this machine; `endpoints` of `services` add the versions of the servers that were measured.
 
-    Costs one call of `redis-server --version` the first time. Raises nothing: what cannot be found is left out.
+    Costs one call of `redis-server --version` and one check of the cached jars the first time. Raises nothing: what cannot be found is left out.
     """
     import psutil
 
@@ -73,10 +75,11 @@ def _servers(endpoints: tuple[Any, ...]) -> dict[str, str]:
     for endpoint in endpoints:
         name = type(endpoint).__name__.removesuffix("Endpoint").removesuffix("Session").lower()
         found[f"{name} server"] = f"{endpoint.version}" + (f" ({e})" if (e := getattr(endpoint, "source", "")) else "")
-    if "redis server" not in found and (version := _installed_redis()):
-        found["redis server"] = version
-    if "kafka server" not in found and (version := _wanted_kafka()):
-        found["kafka server"] = version
+    # Not when a variable points elsewhere: then only the endpoint knows what answered.
+    for name, installed in (("redis", _installed_redis), ("kafka", _cached_kafka)):
+        label = f"{name} server"
+        if label not in found and not os.environ.get(f"PRINCIPAL_KIT_{name.upper()}") and (version := installed()):
+            found[label] = version
     return found
 
 
@@ -98,12 +101,16 @@ def _installed_redis() -> str:
     return match.group(1) if match else ""
 
 
-def _wanted_kafka() -> str:
+@functools.cache
+def _cached_kafka() -> str:
+    """The version whose jars an embedded broker would start from, if they are in the cache and whole."""
+    from principal_kit.services import jars
+
     try:
-        from principal_kit.services.versions import WANTED
-    except ImportError:
+        jars.verified("kafka")
+    except KitError:
         return ""
-    return str(WANTED.get("kafka", ""))
+    return jars.SETS["kafka"]
 
 
 def _first_line(*command: str) -> str:
