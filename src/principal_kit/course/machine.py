@@ -46,7 +46,8 @@ _HARDWARE = ("processor", "cores", "memory", "system")
 def machine(*endpoints: Any) -> Machine:
     """Describe this machine; `endpoints` of `services` add the versions of the servers that were measured.
 
-    Costs one call of `redis-server --version` and one check of the cached jars the first time. Raises nothing: what cannot be found is left out.
+    Costs one call of `redis-server --version` and one check of the cached jars the first time. Raises nothing: what
+    cannot be found is left out.
     """
     import psutil
 
