@@ -66,17 +66,17 @@ def hammer_leases(
     ttl: float = 1.0,
     at_once: bool = False,
 ) -> Trace:
-    """Let `processes` processes spend leases of `batch` tokens from `make(client)`, a RedisTokenBucket, for `seconds`.
+    """Let processes spend leases of `batch` tokens from `make(client)`, a RedisTokenBucket, for `seconds`.
 
-    With `at_once`, 256 requests are decided by one `acquire_many`, otherwise by 256 calls. Times are known to such a slice,
-    and stamped at its end. Raises ServiceError as `hammer`.
+    With `at_once`, 256 requests are decided by one `acquire_many`, otherwise by 256 calls. Times are known to such a
+    slice, and stamped at its end. Raises ServiceError as `hammer`.
     """
     return _run(_spend, (make, url, batch, ttl, seconds, at_once), positive_count("processes", processes))
 
 
 def _run(work: Callable, arguments: tuple, processes: int) -> Trace:
-    # A plain fork would share the parent's sockets and threads; the fork server is a clean process that has paid for the
-    # imports once, and it ends with its parent.
+    # A plain fork would share the parent's sockets and threads; the fork server is a clean process that has paid for
+    # the imports once, and it ends with its parent.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["principal_kit.ratelimit.hammer", "principal_kit.ratelimit.lease"])
     ready, results = context.Barrier(processes), context.Queue()

@@ -41,9 +41,10 @@ class LeasedLimiter(Limiter):
     there are at most `burst + rate * T`, or was held when it began: no more than W * batch are held at once, and all
     of them were leased in the `ttl` before, which widens the interval by that much.
 
-    O(1); one round trip to Redis for `batch` decisions. When Redis has no token, requests are refused locally until
-    half a batch may have been refilled (at most a quarter of `ttl`). `remaining` counts this worker's lease,
-    `retry_after` is a lower bound since other workers compete.
+    O(1); one round trip to Redis for `batch` decisions. When Redis
+    gives less than asked for, its bucket is empty: the worker asks again once half a batch may have been refilled (at
+    most a quarter of `ttl` later) and refuses locally until then. `remaining` counts this worker's lease, and
+    `retry_after` is a lower bound, since other workers compete.
     """
 
     __slots__ = ("_dry_until", "_expires", "_observer", "_pause", "_read", "_tokens", "_ttl", "batch", "bucket", "id")
@@ -120,16 +121,17 @@ class LeasedLimiter(Limiter):
             self._tokens = 0
         if now < self._dry_until:
             return Decision(False, self._tokens, (self._dry_until - now + 1) / NANOSECONDS)
-        grant = self.bucket.take(self.batch - self._tokens, self.id)
+        wanted = self.batch - self._tokens
+        grant = self.bucket.take(wanted, self.id)
         if grant.granted:
             self._observer.leased(grant.granted)
             # The lease runs from before the request was sent. Tokens that join older ones expire with the older ones.
             if not self._tokens:
                 self._expires = now + self._ttl
             self._tokens += grant.granted
+        if grant.granted < wanted:  # the bucket is drained: asking again at once would get crumbs, a round trip each
+            self._dry_until = now + max(self._pause, int(grant.retry_after * NANOSECONDS))
         if n <= self._tokens:
             self._tokens -= n
             return Decision(True, self._tokens, 0.0)
-        wait = max(self._pause, int(grant.retry_after * NANOSECONDS))
-        self._dry_until = now + wait
-        return Decision(False, self._tokens, (wait + 1) / NANOSECONDS)
+        return Decision(False, self._tokens, max(0, self._dry_until - now + 1) / NANOSECONDS)
