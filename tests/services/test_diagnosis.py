@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from principal_kit import services
-from principal_kit.services import diagnosis, java, state
+from principal_kit.services import diagnosis, java, process, state
 from principal_kit.services.process import free_port
 
 pytestmark = pytest.mark.integration
@@ -75,7 +75,7 @@ def test_a_program_that_hangs_does_not_hang_the_doctor(monkeypatch, tmp_path):
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr(java, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(process, "ANSWER_SECONDS", 0.2)
     rows = by_component()
     assert [rows[c].ok for c in ("Java", "Maven", "Redis")] == [False, False, False]
 

@@ -76,20 +76,11 @@ def test_tables_and_files_stay_in_its_own_directory(spark_session):
     assert not any(Path(n).exists() for n in ("spark-warehouse", "metastore_db", "derby.log"))
 
 
-def test_start_and_stop_say_nothing(script):
+def test_a_stopped_session_is_replaced_in_silence_and_a_normal_end_leaves_nothing(script, gone):
     """What a notebook keeps is its own output: neither stream may carry a word of the JVM's."""
-    program = script("s = services.spark()\nn = s.range(9).count()\nservices.stop_all()\ntold = {'n': n}")
-    program.popen.stdin.close()
-    assert program.told == {"n": 9}
-    assert program.popen.stdout.read() == ""
-    assert program.popen.stderr.read() == ""
-
-
-def test_a_dead_session_is_replaced_and_a_normal_end_leaves_no_directory(script, gone):
     program = script(
         """
 first = services.spark()
-pid = first.sparkContext._gateway.proc.pid
 first.stop()
 second = services.spark()
 from principal_kit.services import spark_session
@@ -101,6 +92,8 @@ told = {"n": second.range(9).count(), "same": first is second, "dir": str(spark_
     program.end()
     assert not Path(program.told["dir"]).exists()
     assert all(gone(p) for p in program.family)
+    assert program.popen.stdout.read() == ""
+    assert program.popen.stderr.read() == ""
 
 
 # ── Elsewhere ───────────────────────────────────────────────────────────────────────────────────

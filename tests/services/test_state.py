@@ -143,7 +143,7 @@ def test_a_damaged_record_is_named_and_down_removes_it(text):
     assert not state.path("redis").exists()
 
 
-@pytest.mark.parametrize("changes", [{"pid": "1"}, {"pid": -1.5}, {"port": "x"}, {"created": None}, {"kind": "kafka"}])
+@pytest.mark.parametrize("changes", [{"pid": "1"}, {"pid": -1.5}, {"port": "x"}, {"created": None}, {"version": 7}])
 def test_a_record_with_a_wrong_field_is_damaged(changes):
     write(**changes)
     with pytest.raises(CorruptionError, match="not a record"):

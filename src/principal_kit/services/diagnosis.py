@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 
 import psutil
@@ -15,6 +14,7 @@ import psutil
 from principal_kit.core.errors import KitError
 from principal_kit.services import jars, java, redis_server, state
 from principal_kit.services.endpoint import accepts, parse_address
+from principal_kit.services.process import says
 from principal_kit.services.versions import WANTED
 
 MEMORY_MIB = 2048
@@ -99,13 +99,9 @@ def _chromium() -> Row:
 
 
 def _maven() -> Row:
-    binary, version = shutil.which("mvn"), None
-    if binary:
-        try:
-            text = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=20, check=False).stdout
-            version = (re.search(r"Apache Maven ([\d.]+)", text) or [None, "?"])[1]
-        except (OSError, subprocess.TimeoutExpired):
-            version = "?"
+    binary = shutil.which("mvn")
+    match = re.search(r"Apache Maven ([\d.]+)", says(binary, "--version")) if binary else None
+    version = match and match[1]
     fix = "" if version else "`sudo apt-get install maven` (Debian, Ubuntu), `brew install maven` (macOS)"
     return Row("Maven", version or "missing", "3.6 or newer", "this machine", fix)
 

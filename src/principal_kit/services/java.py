@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 from principal_kit.core.errors import MissingPrerequisite
+from principal_kit.services.process import says
 from principal_kit.services.versions import WANTED
 
 INSTALL = "`sudo apt-get install openjdk-17-jre-headless` (Debian, Ubuntu), `brew install openjdk@17` (macOS)"
@@ -21,11 +21,7 @@ def find() -> tuple[str | None, int | None]:
     binary = next((c for c in [*candidates, shutil.which("java")] if c and os.access(c, os.X_OK)), None)
     if not binary:
         return None, None
-    try:
-        text = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=20, check=False).stderr
-    except (OSError, subprocess.TimeoutExpired):
-        return binary, None
-    match = re.search(r'version "(\d+)', text)
+    match = re.search(r'version "(\d+)', says(binary, "-version"))
     return binary, int(match.group(1)) if match else None
 
 

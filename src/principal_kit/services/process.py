@@ -25,6 +25,7 @@ from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import InvalidArgument, ServiceError
 
 LOOPBACK = "127.0.0.1"
+ANSWER_SECONDS = 10.0
 _LOG_LINES = 12
 _POLL_SECONDS = 0.02
 # Strong references: a forked child must find every pipe to close, also those of servers nobody mentions any more.
@@ -51,6 +52,15 @@ def require_free(port: int) -> None:
                 f"port {port} is occupied or not yours to bind ({error.strerror}): "
                 "stop what listens there, or leave out port= for a free one"
             ) from error
+
+
+def says(*command: str) -> str:
+    """What a short command prints on both streams; empty if it cannot be run or hangs for `ANSWER_SECONDS`."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + done.stderr
 
 
 def runs(process: psutil.Process | None) -> bool:

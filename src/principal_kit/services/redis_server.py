@@ -11,14 +11,13 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from principal_kit.core.errors import InvalidArgument, KitError, MissingPrerequisite, ServiceError
 from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_address
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
+from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free, says
 from principal_kit.services.versions import check_version
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def installed_version() -> str | None:
     found = shutil.which("redis-server")
     if not found:
         return None
-    text = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    text = says(found, "--version")
     return next((w[2:] for w in text.split() if w.startswith("v=")), None)
 
 

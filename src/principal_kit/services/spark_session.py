@@ -83,7 +83,7 @@ def _stderr_into(path: Path) -> Iterator[None]:
             os.close(saved)
 
 
-def _local_options(directory: Path) -> dict[str, str]:
+def _local_options(directory: Path, connector: Path) -> dict[str, str]:
     """Configuration of a driver that binds loopback only, keeps its files in `directory` and stays small."""
     log4j = directory / "log4j2.properties"
     log4j.write_text(_LOG4J, encoding="ascii")
@@ -91,7 +91,7 @@ def _local_options(directory: Path) -> dict[str, str]:
         "spark.driver.memory": DRIVER_MEMORY,
         "spark.driver.host": LOOPBACK,
         "spark.driver.bindAddress": LOOPBACK,
-        "spark.driver.extraClassPath": f"{jars.verified('spark-kafka')}/*",
+        "spark.driver.extraClassPath": f"{connector}/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{log4j} -Dderby.system.home={directory} "
         "-XX:+UseSerialGC",
         "spark.local.dir": str(directory / "local"),
@@ -178,12 +178,13 @@ def _start(master: str, app_name: str, options: dict[str, str]) -> SparkSession:
     from pyspark.sql import SparkSession
 
     java.require()
+    connector = jars.verified("spark-kafka")
     _sweep()
     _directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", LOOPBACK)
     builder = SparkSession.builder.master(master).appName(app_name)
-    for key, value in {**_local_options(_directory), **options}.items():
+    for key, value in {**_local_options(_directory, connector), **options}.items():
         builder = builder.config(key, value)
     log = _directory / "log"
     try:

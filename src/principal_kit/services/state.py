@@ -24,6 +24,7 @@ from platformdirs import user_state_dir
 
 from principal_kit.core.errors import CorruptionError, InvalidArgument, KitError, ServiceError
 from principal_kit.services.endpoint import Endpoint, accepts
+from principal_kit.services.process import runs
 
 KINDS = ("redis", "kafka")
 _STOP_SECONDS = 15
@@ -44,8 +45,9 @@ class Record:
     def alive(self) -> bool:
         """Whether the recorded daemon, not another process with its pid, is running."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.created) < _SAME_MOMENT
-        except psutil.Error:
+            process = psutil.Process(self.pid)
+            return runs(process) and abs(process.create_time() - self.created) < _SAME_MOMENT
+        except (psutil.Error, ValueError, OverflowError):
             return False
 
 
@@ -78,7 +80,7 @@ def _load(kind: str) -> Record | None:
         types = (record.kind, record.pid, record.created, record.host, record.port, record.version)
         if record.kind != kind or [type(x) for x in types] != [str, int, float, str, int, str]:
             raise ValueError("its fields are not those of a record")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _corrupt(file, error) from error
     if record.alive():
         return record
