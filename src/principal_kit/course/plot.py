@@ -44,6 +44,8 @@ def style() -> dict:
         "figure.dpi": 100,
         "figure.facecolor": PAPER,
         "figure.constrained_layout.use": True,
+        "figure.constrained_layout.h_pad": 0.1,  # inches: a title does not touch the card's edge
+        "figure.constrained_layout.w_pad": 0.1,
         "savefig.dpi": 200,
         "savefig.facecolor": PAPER,
         "axes.facecolor": PAPER,
