@@ -13,6 +13,7 @@ from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import CapacityError
 from principal_kit.ratelimit.decision import (
     READY,
+    SPARE_SECONDS,
     Decision,
     ExactRate,
     Limiter,
@@ -28,7 +29,7 @@ class _Bucket(Limiter):
     Time never moves back for a limiter: an earlier reading of the clock counts as no time passed.
     """
 
-    __slots__ = ("_cap", "_earn", "_last", "_read", "_token", "burst", "rate")
+    __slots__ = ("_cap", "_delay", "_earn", "_last", "_read", "_token", "burst", "rate")
 
     def __init__(self, rate: Real, burst: int, *, clock: Clock = monotonic) -> None:
         exact = ExactRate.per_second(rate)
@@ -36,6 +37,7 @@ class _Bucket(Limiter):
         self.rate = rate
         self._earn, self._token = exact
         self._cap = self.burst * self._token
+        self._delay = 1e-9 / self._earn  # seconds a missing credit takes; only the wait is a float, never a decision
         self._read = nanoseconds(clock)
         self._last = self._read()
         self.reset()
@@ -49,9 +51,7 @@ class _Bucket(Limiter):
 
     def _refused(self, missing: int, spare: int) -> Decision:
         """Refuse for want of `missing` credits (> 0) with `spare` credits in hand."""
-        token = self._token
-        wait = (missing - 1) // self._earn + 2  # rounded up, and one spare nanosecond for clocks in float seconds
-        return new_decision(Decision, (False, 0 if spare < token else spare // token, wait * 1e-9))
+        return Decision(False, spare // self._token, missing * self._delay + SPARE_SECONDS)
 
 
 class TokenBucket(_Bucket):
@@ -96,8 +96,8 @@ class TokenBucket(_Bucket):
             left = credit // token
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._credit = credit
-        wait = (cost - credit - 1) // self._earn + 2
-        return new_decision(Decision, (False, 0 if credit < token else credit // token, wait * 1e-9))
+        wait = (cost - credit) * self._delay + SPARE_SECONDS
+        return new_decision(Decision, (False, 0 if credit < token else credit // token, wait))
 
     def peek(self, n: int = 1) -> Decision:
         """Say what `acquire(n)` would answer now. O(1)."""
@@ -152,8 +152,8 @@ class LeakyBucket(_Bucket):
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._level = level
         spare = self._cap - level
-        wait = (cost - spare - 1) // self._earn + 2
-        return new_decision(Decision, (False, 0 if spare < token else spare // token, wait * 1e-9))
+        wait = (cost - spare) * self._delay + SPARE_SECONDS
+        return new_decision(Decision, (False, 0 if spare < token else spare // token, wait))
 
     def enqueue(self, n: int = 1) -> float:
         """Admit `n` requests as one item and return the seconds to hold it before it leaves. O(1).
@@ -221,9 +221,9 @@ class GCRA(_Bucket):
             self._tat = after
             left = spare // token
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
-        wait = (-spare - 1) // self._earn + 2
+        wait = -spare * self._delay + SPARE_SECONDS
         spare += cost
-        return new_decision(Decision, (False, 0 if spare < token else spare // token, wait * 1e-9))
+        return new_decision(Decision, (False, 0 if spare < token else spare // token, wait))
 
     def peek(self, n: int = 1) -> Decision:
         """Say what `acquire(n)` would answer now. O(1)."""

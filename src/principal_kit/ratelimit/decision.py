@@ -34,6 +34,9 @@ class Decision(NamedTuple):
     retry_after: float
 
 
+# Added to every wait: covers a nanosecond's rounding up, and the rounding of clocks in float seconds.
+SPARE_SECONDS = 1.4e-9
+
 new_decision = tuple.__new__  # skips NamedTuple's argument parsing, which costs more than deciding does
 
 # Admissions carry no wait, so most of them are one of few values; handing out a ready one is four times cheaper.

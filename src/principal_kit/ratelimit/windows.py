@@ -173,12 +173,17 @@ class SlidingWindowCounter(_Window):
         if elapsed >= width:
             elapsed = self._roll()
         # Everything times `width`, so that the weight (width - elapsed) / width stays an integer.
-        free = (self.limit - self._current - n) * width - self._previous * (width - elapsed)
+        room = self.limit - self._current - n
+        free = room * width - self._previous * (width - elapsed)
         if free >= 0:
             self._current += n
             free //= width
             return READY[free] if free < 4096 else new_decision(Decision, (True, free, 0.0))
-        return self._full(n, elapsed)
+        if room >= 0 or n != 1:
+            return self._full(n, elapsed)
+        fade = width - (self.limit - 1) * width // self._current  # this window is full: wait for the next to be free
+        wait = width - elapsed + (fade if fade > 0 else 0) + 1
+        return new_decision(Decision, (False, 0, wait * 1e-9))
 
     def _full(self, n: int, elapsed: int) -> Decision:
         width, previous, current = self._width, self._previous, self._current
