@@ -3,7 +3,7 @@
     python benchmarks/ratelimit.py [--json] [--rounds 7]
 
 Every round measures all contenders one after the other, so a slow moment of the machine hits both sides of a ratio;
-medians of rounds are shown. Two yardsticks: the peer's counterpart of a limiter, and its fastest strategy of that round.
+medians of rounds are shown. Two yardsticks: the peer's counterpart of a limiter, and its fastest strategy then.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COUNTERPART = {"SlidingWindowLog": "limits moving window", "SlidingWindowCounter
 
 
 def per_second(call: Callable[[], object], calls: int) -> float:
-    """Calls a second of `call`: the best of four stretches, since other work on the machine only ever slows one down."""
+    """Calls a second of `call`: the best of four stretches, since other work only ever slows one down."""
     times = []
     for _ in range(4):
         start = time.perf_counter()

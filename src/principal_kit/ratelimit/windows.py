@@ -78,11 +78,12 @@ class SlidingWindowLog(_Window):
     True
     """
 
-    __slots__ = ("_times",)
+    __slots__ = ("_blocked", "_times")
 
     def reset(self) -> None:
         """Forget every admission."""
         self._times: deque[int] = deque()
+        self._blocked = self._last  # until then, a request of cost 1 is refused without looking further
 
     def acquire(self, n: int = 1) -> Decision:
         """Admit a request of cost `n`, or refuse it. Raises InvalidArgument if n < 1 or n > limit."""
@@ -91,12 +92,14 @@ class SlidingWindowLog(_Window):
         now = self._read()
         if now > self._last:
             self._last = now
-            expired = now - self._width
-            times = self._times
-            while times and times[0] <= expired:
-                times.popleft()
         else:
-            now, times = self._last, self._times
+            now = self._last
+        if n == 1 and now < self._blocked:
+            return new_decision(Decision, (False, 0, (self._blocked - now + 1) * 1e-9))
+        expired = now - self._width
+        times = self._times
+        while times and times[0] <= expired:
+            times.popleft()
         free = self.limit - len(times) - n
         if free >= 0:
             if n == 1:
@@ -104,6 +107,8 @@ class SlidingWindowLog(_Window):
             else:
                 times.extend([now] * n)
             return READY[free] if free < 4096 else new_decision(Decision, (True, free, 0.0))
+        if n == 1:
+            self._blocked = times[0] + self._width
         return self._full(n, now)
 
     def _full(self, n: int, now: int) -> Decision:
@@ -145,11 +150,12 @@ class SlidingWindowCounter(_Window):
     2
     """
 
-    __slots__ = ("_current", "_previous", "_start")
+    __slots__ = ("_blocked", "_current", "_previous", "_start")
 
     def reset(self) -> None:
         """Forget both windows."""
         self._start = self._last - self._last % self._width
+        self._blocked = self._last  # until then, a request of cost 1 is refused without looking further
         self._previous = self._current = 0
 
     def _roll(self) -> int:
@@ -168,8 +174,12 @@ class SlidingWindowCounter(_Window):
         now = self._read()
         if now > self._last:
             self._last = now
+        else:
+            now = self._last
+        if n == 1 and now < self._blocked:
+            return new_decision(Decision, (False, 0, (self._blocked - now + 1) * 1e-9))
         width = self._width
-        elapsed = self._last - self._start
+        elapsed = now - self._start
         if elapsed >= width:
             elapsed = self._roll()
         # Everything times `width`, so that the weight (width - elapsed) / width stays an integer.
@@ -179,22 +189,22 @@ class SlidingWindowCounter(_Window):
             self._current += n
             free //= width
             return READY[free] if free < 4096 else new_decision(Decision, (True, free, 0.0))
-        if room >= 0 or n != 1:
-            return self._full(n, elapsed)
-        fade = width - (self.limit - 1) * width // self._current  # this window is full: wait for the next to be free
-        wait = width - elapsed + (fade if fade > 0 else 0) + 1
-        return new_decision(Decision, (False, 0, wait * 1e-9))
+        refusal = self._full(n, elapsed)
+        if n == 1:
+            self._blocked = now + self._wait(n, elapsed)
+        return refusal
 
     def _full(self, n: int, elapsed: int) -> Decision:
-        width, previous, current = self._width, self._previous, self._current
-        free = (self.limit - current) * width - previous * (width - elapsed)
-        spare = free // width if free > 0 else 0
-        if current + n <= self.limit:  # the previous window only has to fade far enough
-            wait = width - (self.limit - current - n) * width // previous - elapsed
-        else:  # wait for the next window, and then for this one's count to fade
-            fade = width - (self.limit - n) * width // current
-            wait = width - elapsed + (fade if fade > 0 else 0)
-        return new_decision(Decision, (False, spare, (wait + 1) * 1e-9))
+        free = (self.limit - self._current) * self._width - self._previous * (self._width - elapsed)
+        return Decision(False, max(0, free) // self._width, seconds_until(self._wait(n, elapsed)))
+
+    def _wait(self, n: int, elapsed: int) -> int:
+        """Nanoseconds until a refused request of cost `n` passes if nobody else asks."""
+        width, room = self._width, self.limit - self._current - n
+        if room >= 0:  # the previous window only has to fade far enough
+            return width - room * width // self._previous - elapsed
+        fade = width - (self.limit - n) * width // self._current  # this one is full: the next one, and its fading
+        return width - elapsed + max(0, fade)
 
     def _answer(self, n: int, charge: bool) -> Decision:
         self._advance()
