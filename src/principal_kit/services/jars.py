@@ -165,9 +165,16 @@ def main() -> None:
 
 @main.command("fetch")
 @click.argument("names", nargs=-1)
-def fetch_command(names: tuple[str, ...]) -> None:
-    """Fetch the named sets (default: all) into the cache."""
-    for name in names or tuple(SETS):
+@click.pass_context
+def fetch_command(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Fetch the named sets into the cache (default: all, and make the class archives)."""
+    _fetch_all(names or tuple(SETS))
+    if not names:
+        ctx.invoke(archive_command)
+
+
+def _fetch_all(names: tuple[str, ...]) -> None:
+    for name in names:
         click.echo(f"  {name} {SETS[name]} jars … ", nl=False)
         begun = time.monotonic()
         try:
@@ -176,6 +183,22 @@ def fetch_command(names: tuple[str, ...]) -> None:
             click.echo("failed")
             raise click.ClickException(str(error)) from error
         click.echo(f"fetched and verified in {time.monotonic() - begun:.0f} s" if fetched else "in the cache, verified")
+
+
+@main.command("archive")
+def archive_command() -> None:
+    """Start Kafka and Spark once and keep the classes they load, so that later starts take half as long."""
+    from principal_kit.services import class_archive
+
+    for kind in class_archive.KINDS:
+        click.echo(f"  {kind} class archive … ", nl=False)
+        begun = time.monotonic()
+        try:
+            made = class_archive.make(kind)
+        except (KitError, ImportError) as error:  # a cache: without it starts are slower, nothing else
+            click.echo(f"left out ({str(error).splitlines()[0]})")
+        else:
+            click.echo(f"made in {time.monotonic() - begun:.0f} s" if made else "in the cache")
 
 
 @main.command("lock")

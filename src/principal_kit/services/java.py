@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 from principal_kit.core.errors import MissingPrerequisite
@@ -14,6 +15,12 @@ from principal_kit.services.versions import WANTED
 INSTALL = "`sudo apt-get install openjdk-17-jre-headless` (Debian, Ubuntu), `brew install openjdk@17` (macOS)"
 
 
+@lru_cache(maxsize=8)
+def version_text(binary: str) -> str:
+    """What `java -version` says; asked once an interpreter, since each answer costs a JVM's start."""
+    return says(binary, "-version")
+
+
 def find() -> tuple[str | None, int | None]:
     """Path of `java` (JAVA_HOME first, then PATH) and its major version; None where there is none."""
     home = os.environ.get("JAVA_HOME")
@@ -21,7 +28,7 @@ def find() -> tuple[str | None, int | None]:
     binary = next((c for c in [*candidates, shutil.which("java")] if c and os.access(c, os.X_OK)), None)
     if not binary:
         return None, None
-    match = re.search(r'version "(\d+)', says(binary, "-version"))
+    match = re.search(r'version "(\d+)', version_text(binary))
     return binary, int(match.group(1)) if match else None
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from principal_kit.core.errors import MissingPrerequisite, ServiceError
-from principal_kit.services import jars, java
+from principal_kit.services import class_archive, jars, java
 from principal_kit.services.endpoint import Endpoint, Source, from_environment
 from principal_kit.services.kafka_release import release
 from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
@@ -98,7 +98,9 @@ def _configuration(data: Path, port: int, controller_port: int) -> dict[str, obj
     }
 
 
-def _command(folder: Path, binary: str, cluster: str, directory: Path, port: int, controller_port: int) -> list[str]:
+def _command(
+    folder: Path, java_command: list[str], cluster: str, directory: Path, port: int, controller_port: int
+) -> list[str]:
     """Write the broker's configuration and formatted storage; return what starts it."""
     data = directory / "data"
     data.mkdir()
@@ -108,7 +110,7 @@ def _command(folder: Path, binary: str, cluster: str, directory: Path, port: int
         (directory / "server.properties", _configuration(data, port, controller_port)),
     ):
         path.write_text("".join(f"{key}={value}\n" for key, value in entries.items()), encoding="utf-8")
-    return [binary, *_JVM, "-cp", f"{folder}/*", "kafka.Kafka", str(directory / "server.properties")]
+    return [*java_command, "-cp", f"{folder}/*", "kafka.Kafka", str(directory / "server.properties")]
 
 
 def _answers(port: int, cluster: str) -> bool:
@@ -133,8 +135,12 @@ def _answers(port: int, cluster: str) -> bool:
         admin.close()
 
 
-def start(port: int | None = None) -> KafkaEndpoint:
+def start(port: int | None = None, *, dump: Path | None = None) -> KafkaEndpoint:
     """Start a new embedded broker; seconds on a cold machine.
+
+    Args:
+        port: a TCP port, or None for a free one (retried if another process takes it first).
+        dump: where the broker writes a class archive when it ends (see `class_archive`), instead of using one.
 
     Raises MissingPrerequisite (no Java, jars or client), CorruptionError (a jar fails its checksum), ServiceError
     (occupied port; or the broker did not come up, with the last lines of its log).
@@ -142,12 +148,16 @@ def start(port: int | None = None) -> KafkaEndpoint:
     _driver()
     binary = java.require()
     folder = jars.verified("kafka")
+    classes = class_archive.dump_flags(dump) if dump else class_archive.flags("kafka")
+    java_command, grace = [binary, *_JVM, *classes], 60.0 if dump else 4.0
     if port is not None:
         require_free(port)
     for attempt in range(_BIND_RETRIES):
         chosen, controller, cluster = port or free_port(), free_port(), _id()
         process = ServerProcess(
-            "kafka", partial(_command, folder, binary, cluster, port=chosen, controller_port=controller), grace=4.0
+            "kafka",
+            partial(_command, folder, java_command, cluster, port=chosen, controller_port=controller),
+            grace=grace,
         )
         try:
             process.wait_ready(partial(_answers, chosen, cluster), START_SECONDS)
@@ -157,6 +167,27 @@ def start(port: int | None = None) -> KafkaEndpoint:
             continue
         return KafkaEndpoint("kafka", LOOPBACK, chosen, WANTED["kafka"], "embedded", process)
     raise AssertionError("unreachable")
+
+
+def train(dump: Path) -> None:
+    """Start a broker, use it as the chapters do, and let it write its class archive as it ends."""
+    from kafka.admin import NewTopic
+
+    with start(dump=dump) as endpoint:
+        admin = endpoint.admin()
+        admin.create_topics([NewTopic("train", 1, 1)])
+        producer = endpoint.producer(transactional_id="train", compression_type="gzip")
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send("train", b"value").get(30)
+        producer.commit_transaction()
+        producer.close()
+        consumer = endpoint.consumer(
+            "train", group_id="train", auto_offset_reset="earliest", consumer_timeout_ms=20_000
+        )
+        next(consumer)
+        consumer.close()
+        admin.close()
 
 
 def attach(host: str, port: int, source: Source) -> KafkaEndpoint:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from principal_kit.core.errors import InvalidArgument, MissingPrerequisite, ServiceError
-from principal_kit.services import jars, java
+from principal_kit.services import class_archive, jars, java
 from principal_kit.services.endpoint import accepts
 from principal_kit.services.process import LOOPBACK, Guard
 from principal_kit.services.versions import WANTED, check_version
@@ -83,7 +83,7 @@ def _stderr_into(path: Path) -> Iterator[None]:
             os.close(saved)
 
 
-def _local_options(directory: Path, connector: Path) -> dict[str, str]:
+def _local_options(directory: Path, connector: Path, jvm_flags: list[str]) -> dict[str, str]:
     """Configuration of a driver that binds loopback only, keeps its files in `directory` and stays small."""
     log4j = directory / "log4j2.properties"
     log4j.write_text(_LOG4J, encoding="ascii")
@@ -93,7 +93,7 @@ def _local_options(directory: Path, connector: Path) -> dict[str, str]:
         "spark.driver.bindAddress": LOOPBACK,
         "spark.driver.extraClassPath": f"{connector}/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{log4j} -Dderby.system.home={directory} "
-        "-XX:+UseSerialGC",
+        f"-XX:+UseSerialGC {' '.join(jvm_flags)}",
         "spark.local.dir": str(directory / "local"),
         "spark.sql.warehouse.dir": str(directory / "warehouse"),
         "spark.ui.enabled": "false",
@@ -172,19 +172,20 @@ def _connect(address: str, app_name: str, options: dict[str, str]) -> SparkSessi
     return session
 
 
-def _start(master: str, app_name: str, options: dict[str, str]) -> SparkSession:
+def _start(master: str, app_name: str, options: dict[str, str], *, dump: Path | None = None) -> SparkSession:
     """A session whose driver JVM is ours, under a guardian that takes it and its directory away when we are gone."""
     global _directory, _guard
     from pyspark.sql import SparkSession
 
     java.require()
     connector = jars.verified("spark-kafka")
+    jvm_flags = class_archive.dump_flags(dump) if dump else class_archive.flags("spark")
     _sweep()
     _directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", LOOPBACK)
     builder = SparkSession.builder.master(master).appName(app_name)
-    for key, value in {**_local_options(_directory, connector), **options}.items():
+    for key, value in {**_local_options(_directory, connector, jvm_flags), **options}.items():
         builder = builder.config(key, value)
     log = _directory / "log"
     try:
@@ -209,8 +210,8 @@ def _first_line(error: Exception) -> str:
 
 
 @atexit.register
-def stop() -> None:
-    """Stop the session and its JVM and remove their directory; idempotent. Bounded: the JVM is killed after 4 s."""
+def stop(seconds: float = STOP_SECONDS) -> None:
+    """Stop the session and its JVM and remove their directory; idempotent. The JVM is killed after `seconds`."""
     global _session, _directory, _guard
     session, _session = _session, None
     directory, _directory = _directory, None
@@ -219,13 +220,28 @@ def stop() -> None:
         with contextlib.suppress(Exception):
             session.stop()
     if directory is not None:
-        _end_gateway()
+        _end_gateway(seconds)
         shutil.rmtree(directory, ignore_errors=True)
     if guard is not None:
         guard.release()
 
 
-def _end_gateway() -> None:
+def train(dump: Path) -> None:
+    """Start a session, use it as the chapters do, and let the JVM write its class archive as it ends."""
+    global _session
+    _session = session = _start("local[*]", "train", {}, dump=dump)
+    numbers = session.range(1000).selectExpr("id", "id % 7 as k", "cast(id as string) as text")
+    counts = numbers.groupBy("k").count()
+    numbers.join(counts, "k").orderBy("id").write.parquet(str(_directory / "train"))
+    session.read.parquet(str(_directory / "train")).createOrReplaceTempView("train")
+    session.sql("select k, approx_count_distinct(text), percentile_approx(id, 0.5) from train group by k").collect()
+    session.sparkContext.parallelize(range(10), 2).map(str).collect()
+    nowhere = {"kafka.bootstrap.servers": "127.0.0.1:1", "subscribe": "train"}
+    session.readStream.format("kafka").options(**nowhere).load().printSchema()
+    stop(seconds=120.0)
+
+
+def _end_gateway(seconds: float) -> None:
     """Close the pipe that keeps PySpark's JVM alive and forget it, so that a next session starts a new one."""
     from pyspark import SparkContext
 
@@ -240,7 +256,7 @@ def _end_gateway() -> None:
         with contextlib.suppress(OSError):
             process.stdin.close()
         try:
-            process.wait(timeout=STOP_SECONDS)
+            process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=5)
