@@ -11,17 +11,24 @@ import time
 import psutil
 import pytest
 
+from principal_kit import services
+
 VARIABLES = ("REDIS", "REDIS_NODES", "KAFKA", "SPARK")
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch, tmp_path):
-    """No address from the environment, and records of running services in a place of the test's own."""
+    """No address from the environment, no server shared with an earlier test, records in a place of the test's own."""
     for name in VARIABLES:
         monkeypatch.delenv(f"PRINCIPAL_KIT_{name}", raising=False)
     monkeypatch.delenv("SPARK_REMOTE", raising=False)
     monkeypatch.setenv("PRINCIPAL_KIT_STATE", str(tmp_path / "state"))
+    shared = {}
+    monkeypatch.setattr(services, "_embedded", shared)
+    yield
+    for endpoint in shared.values():
+        endpoint.stop()
 
 
 @pytest.fixture
@@ -83,6 +90,7 @@ class Script:
         self.family = psutil.Process(self.popen.pid).children(recursive=True)
 
     def end(self) -> None:
+        """As a notebook does that is closed: no more input, then time to leave."""
         self.popen.stdin.close()
         self.popen.wait(timeout=30)
 
@@ -98,9 +106,11 @@ def script():
 
     yield run
     for program in started:
-        if program.popen.poll() is None:
+        try:
+            program.end()
+        except subprocess.TimeoutExpired:
             program.popen.kill()
-        program.popen.wait()
+            program.popen.wait()
         for pipe in (program.popen.stdin, program.popen.stdout, program.popen.stderr):
             pipe.close()
     for process in [p for program in started for p in program.family]:
