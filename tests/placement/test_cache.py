@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from principal_kit import services
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.placement import HashRing, Modulo, Rendezvous
-from principal_kit.placement.cache import CacheObserver, DistributedCache, MemoryStore, Ownership
+from principal_kit.placement import HashRing, JumpHash, Modulo, Rendezvous
+from principal_kit.placement.cache import VALUE_BYTES_MAX, CacheObserver, DistributedCache, MemoryStore, Ownership
 
 KEYS = [f"k{i}" for i in range(12)]
 
@@ -366,3 +366,30 @@ def test_memory_store_versions_grow():
     assert [store.write("a", b"1"), store.write("a", b"2"), store.write("b", b"3")] == [1, 2, 1]
     assert store.read_many(["a", "c"]) == [(2, b"2"), None]
     assert store.reads == 2
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, "text", 7, bytes(VALUE_BYTES_MAX + 1)])
+def test_a_value_no_node_can_hold_is_refused_and_changes_nothing(nodes, store, value):
+    with cache_on(nodes, store) as cache:
+        members, rows = cache.members, store.read_many(["k1"])
+        with pytest.raises(InvalidArgument):
+            cache.put("k1", value)
+        assert cache.members == members
+        assert store.read_many(["k1"]) == rows
+
+
+def test_a_key_that_cannot_be_encoded_is_refused_before_the_store_is_written(nodes, store):
+    with cache_on(nodes, store) as cache:
+        with pytest.raises(InvalidArgument):
+            cache.put("\ud800", b"x")
+        assert store.read_many(["\ud800"]) == [None]
+
+
+def test_a_time_to_live_that_redis_refuses_is_refused_at_once(nodes, store):
+    with pytest.raises(InvalidArgument, match="ttl"):
+        cache_on(nodes, store, ttl=1e17)
+
+
+def test_a_placement_whose_nodes_may_not_leave_is_refused(nodes, store):
+    with pytest.raises(InvalidArgument, match="cannot place a cache"):
+        DistributedCache(nodes, JumpHash([node.name for node in nodes]), store)

@@ -4,6 +4,7 @@ from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -202,3 +203,12 @@ def test_a_third_of_a_second_is_not_rounded():
     for clock.ns in range(0, 10**9 + 1, 10**9 // 3000):
         admitted += bucket.acquire().allowed
     assert admitted == 3, "at 0, 1/3 and 2/3 s; 3,000 short steps lose nothing and gain nothing"
+
+
+@pytest.mark.parametrize("kind", [TokenBucket, LeakyBucket, GCRA])
+def test_numpy_integers_count_like_pythons_and_never_wrap_around(kind):
+    clock = ManualClock(0.0)
+    limiter = kind(np.int64(10**9 + 7), 5, clock=clock)
+    clock.advance(10)
+    assert limiter.acquire().allowed
+    assert type(limiter.acquire().remaining) is int

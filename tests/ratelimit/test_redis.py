@@ -322,3 +322,9 @@ def test_open_counts_every_unlimited_decision(own_redis, name):
     limiter = _dead(own_redis, name, clock, seen, "open")
     assert all(limiter.acquire().allowed for _ in range(50))
     assert seen.events["degraded_open"] == 50
+
+
+def test_no_id_is_the_name_of_the_limiters_own_bookkeeping(client, name):
+    RedisTokenBucket(client, name, 0.01, 5).acquire(1, "@began")
+    RedisTokenBucket(client, name, 1, 5, after_loss="empty").acquire(1, "innocent")  # was WRONGTYPE
+    assert RedisTokenBucket(client, name, 1, 5, after_loss="empty").acquire(1, "@began").remaining >= 0

@@ -19,10 +19,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.core.hashing import Key
+from principal_kit.core.hashing import Key, hash64
 from principal_kit.placement.interface import Placement
 
 # Keep the newer version: a slow reader that read the store before a write must not overwrite what the write put here.
+VALUE_BYTES_MAX = 8 << 20  # far below Redis's own limit on one string, so that no reply is about a value's size
+TTL_SECONDS_MAX = 10 * 365 * 86_400
+
 _FILL = """
 local held = redis.call('GET', KEYS[1])
 if held then
@@ -216,10 +219,11 @@ class DistributedCache:
         observer: CacheObserver | None = None,
     ) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
+        _check_any_may_leave(placement)
         if set(self._endpoints) != set(placement.nodes):
             raise InvalidArgument(f"endpoints {sorted(self._endpoints)} but placement nodes {sorted(placement.nodes)}")
-        if not 0 < ttl < float("inf") or not 0 < timeout < float("inf"):
-            raise InvalidArgument(f"ttl={ttl!r}, timeout={timeout!r}: expected finite seconds > 0")
+        if not 0 < ttl <= TTL_SECONDS_MAX or not 0 < timeout < float("inf"):
+            raise InvalidArgument(f"ttl={ttl!r}, timeout={timeout!r}: expected seconds > 0, ttl <= {TTL_SECONDS_MAX}")
         self._store, self._ttl_ms, self._timeout, self._fence = store, max(1, round(ttl * 1000)), timeout, fence
         self._observer = observer or CacheObserver()
         self._ownership = Ownership(placement)
@@ -268,8 +272,15 @@ class DistributedCache:
         return [found[key] for key in keys]
 
     def put(self, key: str, value: bytes) -> int:
-        """Write to the store, then to the key's owner; returns the version once no reader can see the old value."""
+        """Write to the store, then to the key's owner; returns the version once no reader can see the old value.
+
+        Raises InvalidArgument, before anything is written, unless the key is text that UTF-8 can encode and the value
+        is bytes of at most VALUE_BYTES_MAX: no node is ever blamed for what a caller passed.
+        """
         _check_keys([key])
+        hash64(key)
+        if not _cacheable(value):
+            raise InvalidArgument(f"a value is bytes of at most {VALUE_BYTES_MAX:,}, got {type(value).__name__}")
         view = self._ownership.version
         version = self._store.write(key, value)
         while not self._fill([key], [(version, value)], view):
@@ -301,7 +312,7 @@ class DistributedCache:
         """Put rows where they belong, stamped with `view`; False if a node was lost on the way."""
         complete = True
         row_of = dict(zip(keys, rows))
-        for node, share in self._grouped([key for key in keys if row_of[key]]).items():
+        for node, share in self._grouped([key for key in keys if row_of[key] and _cacheable(row_of[key][1])]).items():
             client = self._client(node)
             try:
                 pipeline = client.pipeline(transaction=False)
@@ -404,6 +415,22 @@ class DistributedCache:
             redis_connect_func=verify if check else None,
             protocol=2,
         )
+
+
+def _check_any_may_leave(placement: Placement) -> None:
+    """Any node can die, so any node must be able to leave. Raises InvalidArgument for a placement that forbids it."""
+    for node in placement.nodes[:-1]:
+        try:
+            placement.copy().remove_node(node)
+        except InvalidArgument as error:
+            raise InvalidArgument(
+                f"{type(placement).__name__} cannot place a cache whose nodes die: {error}"
+            ) from error
+
+
+def _cacheable(value: object) -> bool:
+    """Whether a value is one that a node holds."""
+    return isinstance(value, bytes) and len(value) <= VALUE_BYTES_MAX
 
 
 def _check_keys(keys: Sequence[str]) -> None:

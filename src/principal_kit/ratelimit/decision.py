@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import NamedTuple
 
 from principal_kit.core.clock import Clock, monotonic
@@ -99,7 +99,9 @@ def positive_fraction(name: str, value: Real, what: str) -> Fraction:
         raise InvalidArgument(f"{name} is {value!r}, expected a number of {what}")
     if not (math.isfinite(value) and value > 0):
         raise InvalidArgument(f"{name} is {value!r}, expected a positive, finite number of {what}")
-    return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
+    if isinstance(value, Rational):  # numpy's integers too, which would wrap around as numerator and denominator
+        return Fraction(int(value.numerator), int(value.denominator))
+    return Fraction(repr(float(value)))
 
 
 def positive_count(name: str, value: object, at_most: int | None = None) -> int:

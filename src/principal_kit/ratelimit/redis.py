@@ -294,7 +294,7 @@ class RedisTokenBucket(_RedisLimiter):
         raise InvalidArgument("a shared bucket has no peek: what it says may be gone when you act on it; use acquire")
 
     def _call(self, n: int, id: object, partial: bool) -> list[int]:
-        keys = (self._key(id), f"{self.name}:@began")
+        keys = (self._key(id), f"{self.name}@began")
         return self.script.run(
             self._client, keys, (*self._arguments, n, int(partial), self._after_loss), self._observer
         )
