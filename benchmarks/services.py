@@ -41,7 +41,8 @@ cpu = sum(sum(p.cpu_times()[:2]) for p in family)
 begin = time.perf_counter()
 services.stop_all()
 gone = time.perf_counter() - begin
-left = [p.pid for p in family if p.is_running()]
+# A zombie is no process: Spark's launch script leaves one to whoever is process 1.
+left = [p.pid for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 print(json.dumps(dict(started=started, answered=answered, gone=gone, cpu=cpu, left=left,
                       rss_mib=sum(s.rss for s in sizes) / 2**20)))
 """
