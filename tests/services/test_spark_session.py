@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -145,3 +146,21 @@ def test_without_jars_nothing_is_started(monkeypatch, none, tmp_path):
     with pytest.raises(MissingPrerequisite, match=r"spark-kafka .* jars are not in the cache"):
         services.spark()
     assert set(Path(tempfile.gettempdir()).glob(f"{module._PREFIX}*")) == before
+
+
+FORKED = """
+import os
+import signal
+from principal_kit import services
+spark = services.spark()
+child = os.fork()
+if child == 0:
+    signal.alarm(120)
+    os._exit(0 if services.spark().range(3).count() == 3 else 1)
+print("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), "parent", spark.range(7).count())
+"""
+
+
+def test_a_forked_child_gets_a_spark_of_its_own_and_leaves_the_parents_alone():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=150, check=False)
+    assert done.stdout.split() == ["child", "0", "parent", "7"], done.stderr

@@ -268,8 +268,16 @@ def _forget_in_child() -> None:
     context = sys.modules.get("pyspark.core.context")
     gateway = context.SparkContext._gateway if context else None
     if gateway is not None and getattr(gateway, "proc", None) is not None:
-        with contextlib.suppress(OSError):
-            os.close(gateway.proc.stdin.fileno())
+        # Replaced, not closed: the file object stays, and would later close whatever had been given its number.
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), gateway.proc.stdin.fileno())
+    if context:
+        # A session of the child's own starts a JVM of its own, instead of borrowing the parent's and ending it.
+        spark_context = context.SparkContext
+        spark_context._gateway = spark_context._jvm = spark_context._active_spark_context = None
+        session_module = sys.modules.get("pyspark.sql.session")
+        if session_module:
+            session_module.SparkSession._instantiatedSession = None
     _session = _directory = _guard = None
 
 
