@@ -179,3 +179,20 @@ def test_two_ups_at_once_start_one(eventually):
         assert ports == {str(state.read("redis").port)}
     finally:
         assert services.down() == ["redis"]
+
+
+def test_a_relative_state_directory_serves_too(ups, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRINCIPAL_KIT_STATE", "state-of-mine")
+    assert [endpoint.source for endpoint in ups(["redis"])] == ["running"]
+    assert (tmp_path / "state-of-mine" / "redis.json").is_file()
+    assert services.down() == ["redis"]
+
+
+def test_down_ends_the_daemon_whose_record_was_damaged(ups, gone):
+    ups(["redis"])
+    daemon = psutil.Process(state.read("redis").pid)
+    state.path("redis").write_text("{")
+    assert services.down() == ["redis"]
+    assert gone(daemon)
+    assert not state.path("redis").exists()

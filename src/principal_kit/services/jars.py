@@ -31,7 +31,7 @@ _FETCH_SECONDS = 900
 
 def cache_directory() -> Path:
     """The per-user cache: PRINCIPAL_KIT_CACHE, or the platform's own place for caches."""
-    return Path(os.environ.get("PRINCIPAL_KIT_CACHE") or user_cache_dir("principal-kit")).expanduser()
+    return Path(os.environ.get("PRINCIPAL_KIT_CACHE") or user_cache_dir("principal-kit")).expanduser().absolute()
 
 
 def directory(name: str) -> Path:

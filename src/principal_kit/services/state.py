@@ -23,6 +23,7 @@ import psutil
 from platformdirs import user_state_dir
 
 from principal_kit.core.errors import CorruptionError, InvalidArgument, KitError, ServiceError
+from principal_kit.services import jars
 from principal_kit.services.endpoint import Endpoint, accepts
 from principal_kit.services.process import runs
 
@@ -53,7 +54,7 @@ class Record:
 
 def directory() -> Path:
     """Where records are kept: PRINCIPAL_KIT_STATE, or the platform's own place for state."""
-    return Path(os.environ.get("PRINCIPAL_KIT_STATE") or user_state_dir("principal-kit")).expanduser()
+    return Path(os.environ.get("PRINCIPAL_KIT_STATE") or user_state_dir("principal-kit")).expanduser().absolute()
 
 
 def path(kind: str) -> Path:
@@ -139,6 +140,8 @@ def up(names: list[str] | None = None) -> list[Endpoint]:
 def _launch(kind: str) -> None:
     """Start the daemon of one service and wait for its one line: `ready`, or why not."""
     environment = {k: v for k, v in os.environ.items() if k != f"PRINCIPAL_KIT_{kind.upper()}"}
+    # Spelled out: the daemon works in another folder, and `down` recognises it by them.
+    environment |= {"PRINCIPAL_KIT_STATE": str(directory()), "PRINCIPAL_KIT_CACHE": str(jars.cache_directory())}
     daemon = subprocess.Popen(
         [sys.executable, "-m", "principal_kit.services.state", kind],
         stdin=subprocess.DEVNULL,
@@ -162,19 +165,32 @@ def down() -> list[str]:
         for kind in KINDS:
             try:
                 record = _load(kind)
+                daemons = [record.pid] if record else []
             except CorruptionError:
-                record = None
-            if record is not None:
-                _end(record)
+                daemons = _daemons(kind)
+            for pid in daemons:
+                _end(pid)
+            if daemons:
                 stopped.append(kind)
             path(kind).unlink(missing_ok=True)
     return stopped
 
 
-def _end(record: Record) -> None:
+def _daemons(kind: str) -> list[int]:
+    """Pids of our own daemons of this kind and this state directory, for when the record no longer tells."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            ours = process.cmdline()[-3:] == ["-m", "principal_kit.services.state", kind]
+            if ours and process.environ().get("PRINCIPAL_KIT_STATE") == str(directory()):
+                found.append(process.pid)
+    return found
+
+
+def _end(pid: int) -> None:
     """Stop a daemon, and with it its server: SIGTERM, then SIGKILL, upon which its guardian ends the server."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        daemon = psutil.Process(record.pid)
+        daemon = psutil.Process(pid)
         family = [daemon, *daemon.children(recursive=True)]
         daemon.terminate()
         if psutil.wait_procs([daemon], timeout=_STOP_SECONDS)[1]:
