@@ -1,5 +1,7 @@
 """Leases: burst + rate * T + min(workers * batch, rate * ttl) holds, and Redis is asked rarely."""
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,3 +124,23 @@ def test_redis_gone_falls_to_the_policy_of_the_bucket(own_redis, name):
     own_redis.kill()
     assert sum(closed.acquire().allowed for _ in range(50)) == 9, "what was leased is still good"
     assert sum(opened.acquire().allowed for _ in range(50)) == 50
+
+
+def test_a_clock_that_steps_back_ends_the_lease():
+    clock = ManualClock(100.0)
+    lease = LeasedLimiter(BucketInProcess(0.001, 100, clock), 100, ttl=1.0, clock=clock)
+    assert lease.acquire().allowed
+    clock.now = 50.0
+    assert lease.idle
+    assert not lease.acquire().allowed
+
+
+def test_a_forked_child_has_no_copy_of_its_parents_lease():
+    clock = ManualClock()
+    lease = LeasedLimiter(BucketInProcess(0.001, 100, clock), 100, ttl=60.0, clock=clock)
+    assert lease.acquire().allowed
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if lease.idle else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not lease.idle

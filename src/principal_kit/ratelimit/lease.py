@@ -7,7 +7,9 @@ what Redis has granted, shifted by at most the life of a lease.
 
 from __future__ import annotations
 
+import os
 from numbers import Real
+from weakref import WeakSet
 
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import InvalidArgument
@@ -24,6 +26,17 @@ from principal_kit.ratelimit.decision import (
 )
 from principal_kit.ratelimit.redis import RedisTokenBucket
 
+_leases: WeakSet[LeasedLimiter] = WeakSet()
+
+
+def _drop_in_child() -> None:
+    """A lease is one process's: a forked child that kept a copy would spend the same tokens again."""
+    for lease in list(_leases):
+        lease.reset()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)
+
 
 class LeasedLimiter(Limiter):
     """One worker's share of a RedisTokenBucket, leased `batch` tokens at a time.
@@ -33,7 +46,7 @@ class LeasedLimiter(Limiter):
         batch: most tokens this worker holds at once (1 <= batch <= bucket.burst).
         ttl: seconds after which unspent tokens are dropped; they are not given back.
         id: which of the bucket's ids this worker spends from.
-        clock: seconds as a float; only its speed matters, not what it shows.
+        clock: seconds as a float; only its speed matters, not what it shows. One that steps back ends the lease.
         observer: told of leases and of tokens dropped.
 
     Bound: with W workers, what is admitted in any interval of length T is at most
@@ -47,7 +60,20 @@ class LeasedLimiter(Limiter):
     `retry_after` is a lower bound, since other workers compete.
     """
 
-    __slots__ = ("_dry_until", "_expires", "_observer", "_pause", "_read", "_tokens", "_ttl", "batch", "bucket", "id")
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_dry_until",
+        "_expires",
+        "_observer",
+        "_pause",
+        "_read",
+        "_tokens",
+        "_ttl",
+        "batch",
+        "bucket",
+        "id",
+    )
 
     def __init__(
         self,
@@ -66,6 +92,7 @@ class LeasedLimiter(Limiter):
         self.bucket = bucket
         self.id = id
         self._read = nanoseconds(clock)
+        _leases.add(self)
         self._observer = observer or Observer()
         self._pause = min(int(self.batch / float(bucket.rate) * NANOSECONDS / 2), self._ttl // 4)
         self.reset()
@@ -73,12 +100,12 @@ class LeasedLimiter(Limiter):
     def reset(self) -> None:
         """Drop the lease. The tokens are lost, not returned."""
         self._tokens = 0
-        self._expires = self._dry_until = -(2**63)
+        self._begun = self._expires = self._dry_until = -(2**63)
 
     @property
     def idle(self) -> bool:
         """True when there is no unexpired token."""
-        return not self._tokens or self._read() >= self._expires
+        return not self._tokens or not self._begun <= self._read() < self._expires
 
     def acquire(self, n: int = 1) -> Decision:
         """Spend `n` leased tokens, leasing more if need be. Raises InvalidArgument if n < 1 or n > batch."""
@@ -86,10 +113,10 @@ class LeasedLimiter(Limiter):
             n = positive_count("n", n, self.batch)
         now = self._read()
         left = self._tokens - n
-        if left >= 0 and now < self._expires:
+        if left >= 0 and self._begun <= now < self._expires:
             self._tokens = left
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
-        if now < self._dry_until and not self._tokens:
+        if self._begun <= now < self._dry_until and not self._tokens:
             return new_decision(Decision, (False, 0, (self._dry_until - now + 1) * 1e-9))
         return self._renew(n, now)
 
@@ -116,6 +143,8 @@ class LeasedLimiter(Limiter):
         return Decision(held >= n, max(0, held - n) if held >= n else held, 0.0 if held >= n else wait)
 
     def _renew(self, n: int, now: int) -> Decision:
+        if now < self._begun:  # the clock stepped back: what it said before no longer counts
+            self._begun = self._expires = self._dry_until = now
         if self._tokens and now >= self._expires:
             self._observer.lease_expired(self._tokens)
             self._tokens = 0
@@ -127,7 +156,7 @@ class LeasedLimiter(Limiter):
             self._observer.leased(grant.granted)
             # The lease runs from before the request was sent. Tokens that join older ones expire with the older ones.
             if not self._tokens:
-                self._expires = now + self._ttl
+                self._begun, self._expires = now, now + self._ttl
             self._tokens += grant.granted
         if grant.granted < wanted:  # the bucket is drained: asking again at once would get crumbs, a round trip each
             self._dry_until = now + max(self._pause, int(grant.retry_after * NANOSECONDS))
