@@ -23,7 +23,8 @@ All healthy. To run chapters on them, from this shell:
 
   export PRINCIPAL_KIT_KAFKA=127.0.0.1:${KAFKA_PORT:-9092}
   export PRINCIPAL_KIT_REDIS=127.0.0.1:${REDIS_PORT:-6379}
-  export PRINCIPAL_KIT_SPARK=sc://127.0.0.1:${SPARK_CONNECT_PORT:-15002}   # not for chapters with Python UDFs, such as 1.1: see README
+  # For DataFrames and SQL only, not for chapters with Python UDFs such as 1.1 (see README):
+  # export PRINCIPAL_KIT_SPARK=sc://127.0.0.1:${SPARK_CONNECT_PORT:-15002}
 
   .venv/bin/principal-kit run 1.1
 
