@@ -152,9 +152,7 @@ def test_the_book_container_is_wired_to_the_others():
     env = SERVICES["book"]["environment"]
     assert env["PRINCIPAL_KIT_KAFKA"] == ":".join(listeners("KAFKA_ADVERTISED_LISTENERS")["CONTAINERS"])
     assert env["PRINCIPAL_KIT_REDIS"] == "redis:6379"
-    assert (
-        env["PRINCIPAL_KIT_SPARK"] == "${BOOK_SPARK:-}"
-    )  # local unless chosen: Connect runs no UDF of ours
+    assert env["PRINCIPAL_KIT_SPARK"] == "${BOOK_SPARK:-}"  # local unless chosen: Connect runs no UDF of ours
     assert "sc://spark-connect:15002" in (ROOT / "docker" / ".env.example").read_text()
     assert "spark.connect.grpc.binding.port=15002" in SERVICES["spark-connect"]["command"]
 
