@@ -53,6 +53,20 @@ def test_mix64_batch_equals_scalar_and_leaves_its_input_alone(values):
     assert array.tolist() == values
 
 
+def test_mix64_takes_any_layout():
+    grid = np.arange(12, dtype=np.uint64).reshape(3, 4)
+    for array in (grid, grid.T, grid[:, ::2], np.asfortranarray(grid), grid[0, 0]):
+        assert mix64_many(array).tolist() == np.vectorize(mix64, otypes=[object])(array.astype(object)).tolist()
+
+
+def test_subclasses_hash_as_their_content():
+    class Named(bytes):
+        def __bytes__(self):
+            return b"another"
+
+    assert hash64(Named(b"x")) == hash64_many([Named(b"x")])[0] == hash64(b"x")
+
+
 def test_batches_longer_than_a_chunk_agree_at_the_seams():
     keys = np.arange(100_000, dtype=np.int64) - 50_000
     hashes = hash64_many(keys, seed=3)
@@ -86,7 +100,23 @@ def test_key_spaces():
 
 
 @pytest.mark.parametrize(
-    "key", [None, 1.0, True, np.True_, np.float64(1), ("a",), 2**64, -(2**63) - 1, "\ud800", bytearray(b"a")], ids=repr
+    "key",
+    [
+        None,
+        1.0,
+        True,
+        np.True_,
+        np.float64(1),
+        ("a",),
+        2**64,
+        -(2**63) - 1,
+        "\ud800",
+        bytearray(b"a"),
+        memoryview(b"a"),
+        np.timedelta64(5, "s"),
+        np.timedelta64("NaT"),
+    ],
+    ids=repr,
 )
 def test_what_is_not_a_key_is_refused(key):
     with pytest.raises(InvalidArgument):
@@ -100,7 +130,8 @@ def test_what_is_not_a_key_is_refused(key):
     [
         ["a", b"a"], [b"a", "a"], ["a", 1], [1, "a"], [1, 1.0], [1, True], [b"a", np.int64(1)], ["a", None], [2**64, 1],
         "abc", b"abc", 5, None, object(), np.array([1.5]), np.array([True]), np.zeros((2, 2), dtype=int),
-        np.array(["2024-01-01"], dtype="datetime64[D]"), pd.Series([1.5]),
+        np.array(["2024-01-01"], dtype="datetime64[D]"), pd.Series([1.5]), bytearray(b"ab"), memoryview(b"ab"),
+        np.ma.array([1, 2], mask=[True, False]), [1, np.timedelta64(5, "s")], np.array([5], dtype="timedelta64[s]"),
     ],
     ids=repr,
 )  # fmt: skip
@@ -109,7 +140,7 @@ def test_bad_batches_are_refused(keys):
         hash64_many(keys)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**64, 0.0, 1.0, "1", True, False, None])
+@pytest.mark.parametrize("seed", [-1, 2**64, 0.0, 1.0, "1", True, False, None, np.timedelta64(5, "s")])
 @pytest.mark.parametrize("key", ["a", b"a", 1])
 def test_bad_seeds_are_refused(key, seed):
     with pytest.raises(InvalidArgument):

@@ -1,6 +1,7 @@
 """Statistics against arithmetic, theory against simulation, plans against brute force, bounds at every step."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -49,6 +50,11 @@ class TestLoadReport:
 
 
 class TestTheory:
+    @pytest.mark.parametrize("weights", [{}, {"b": 1.0}, {"a": 0.0}])
+    def test_a_load_without_a_weight_is_refused(self, weights):
+        with pytest.raises(InvalidArgument, match="weight"):
+            LoadReport.of({"a": 1}, weights)
+
     def test_one_node_is_always_fair(self):
         assert share_cv(1, 100) == 0
         assert load_cv(1, 100, 10) == 0
@@ -165,6 +171,21 @@ class TestBoundedLoads:
                 bounded.release(held.pop(releases.randrange(len(held))))
         assert sum(bounded.in_flight.values()) == len(held)
 
+    @pytest.mark.parametrize("epsilon", ["0.1", "0.2", "0.3", "0.25", "0.05"])
+    @pytest.mark.parametrize("nodes", [3, 7, 10, 11])
+    def test_the_bound_is_exact(self, nodes, epsilon):
+        bounded = BoundedLoads(HashRing(range(nodes)), epsilon=float(epsilon))
+        for total in range(1, 300):
+            bounded.acquire("hot")
+            assert max(bounded.in_flight.values()) <= math.ceil((1 + Fraction(epsilon)) * total / nodes)
+
+    def test_the_bound_follows_the_members(self):
+        ring = HashRing(["a", "b"])
+        bounded = BoundedLoads(ring, epsilon=0.5)
+        assert bounded.capacity("a", 100) == 75
+        ring.add_node("c", weight=2.0)
+        assert (bounded.capacity("a", 100), bounded.capacity("c", 100)) == (38, 75)
+
     def test_below_the_bound_a_key_stays_with_its_owner(self):
         ring = HashRing(NODES)
         bounded = BoundedLoads(ring, epsilon=9.0)
@@ -206,10 +227,12 @@ class TestBoundedLoads:
             assert bounded.acquire(key) == "a"
 
     def test_bad_input(self):
-        for epsilon in (0, -1, math.nan, math.inf, True):
+        for epsilon in (0, -1, math.nan, math.inf, True, "x", None, [0.5]):
             with pytest.raises(InvalidArgument):
                 BoundedLoads(HashRing(["a"]), epsilon=epsilon)
         bounded = BoundedLoads(HashRing(["a"]))
+        with pytest.raises(InvalidArgument):
+            bounded.capacity("nobody")
         with pytest.raises(InvalidArgument):
             bounded.release("a")
         with pytest.raises(InvalidArgument):

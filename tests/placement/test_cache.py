@@ -5,6 +5,7 @@ import signal
 import threading
 
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from principal_kit import services
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.placement import HashRing, JumpHash, Modulo, Rendezvous
-from principal_kit.placement.cache import VALUE_BYTES_MAX, CacheObserver, DistributedCache, MemoryStore, Ownership
+from principal_kit.placement.cache import (
+    KEY_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    CacheObserver,
+    DistributedCache,
+    MemoryStore,
+    Ownership,
+)
 
 KEYS = [f"k{i}" for i in range(12)]
 
@@ -236,7 +244,7 @@ class TestOnRedis:
             cache.get_many(USERS)
             others = [key for key in USERS if cache.placement.node_for(key) != nodes[2].name]
             cache.leave(nodes[2].name)
-            assert cache.probe() == [nodes[2].name]
+            cache.join(nodes[2])
             misses = cache.stats.misses
             cache.get_many(others)
             assert cache.stats.misses == misses
@@ -265,6 +273,100 @@ class TestOnRedis:
                 assert nodes[0].name not in cache.members
             finally:
                 client.config_set("maxmemory", 0)
+
+    def test_probe_leaves_a_dismissed_node_alone_until_it_is_let_in(self, nodes, store):
+        with cache_on(nodes, store) as cache:
+            cache.leave(nodes[1].name)
+            assert cache.probe() == []
+            cache.join(nodes[1])
+            nodes[1].kill()
+            cache.get_many(USERS)
+            assert nodes[1].name not in cache.members
+            nodes[1].restart()
+            assert cache.probe() == [nodes[1].name]
+
+    def test_probes_at_the_same_time_let_a_node_in_once(self, nodes, store):
+        diary, back, together = Diary(), [], threading.Barrier(4)
+        with cache_on(nodes, store, observer=diary) as cache:
+            connect = cache._connect
+
+            def connect_together(*args, **kwargs):
+                together.wait(timeout=30)
+                return connect(*args, **kwargs)
+
+            nodes[0].kill()
+            cache.get_many(USERS)
+            nodes[0].restart()
+            cache._connect = connect_together
+            threads = [threading.Thread(target=lambda: back.append(cache.probe())) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sorted(back) == [[], [], [], [nodes[0].name]]
+            assert [line[0] for line in diary.lines] == ["leave", "join"]
+
+    def test_a_node_that_refuses_one_value_keeps_its_place_and_serves_nothing_outdated(self, nodes, store, monkeypatch):
+        execute = redis.client.Pipeline.execute
+
+        def refuse_large(pipeline, *args, **kwargs):
+            if any(len(command[0][6]) > 1000 for command in pipeline.command_stack):
+                raise redis.ResponseError("ERR refused")
+            return execute(pipeline, *args, **kwargs)
+
+        with cache_on(nodes, store) as cache:
+            cache.put("user:1", b"old")
+            before_the_write = store.read_many(["user:1"])
+            with monkeypatch.context() as patch:
+                patch.setattr(redis.client.Pipeline, "execute", refuse_large)
+                cache.put("user:1", bytes(2000))
+                assert len(cache.members) == 3
+                cache._fill(["user:1"], before_the_write, 1)  # a reader that dawdled
+                assert cache.get("user:1") == bytes(2000)
+                assert cache.stats.hits == 0
+            assert cache.get("user:1") == cache.get("user:1") == bytes(2000)
+            assert (cache.stats.hits, cache.stats.failures) == (1, 0)
+
+    def test_a_node_that_refuses_every_write_leaves_and_one_that_refuses_reads_is_a_miss(self, nodes, store):
+        with cache_on(nodes, store) as cache, nodes[0].client() as admin:
+            owner = nodes[0].name
+            mine = next(key for key in USERS if cache.placement.node_for(key) == owner)
+            cache.put(mine, b"old")
+            try:
+                admin.execute_command("ACL", "SETUSER", "default", "-mget")
+                assert cache.get(mine) == b"old"
+                assert owner in cache.members
+                admin.execute_command("ACL", "SETUSER", "default", "-eval")
+                cache.put(mine, b"new")
+                assert owner not in cache.members
+            finally:
+                admin.execute_command("ACL", "SETUSER", "default", "+@all")
+            assert cache.probe() == [owner]
+            assert cache.get(mine) == b"new"
+
+    def test_a_key_of_another_type_is_written_over(self, nodes, store):
+        with cache_on(nodes, store) as cache:
+            owner = next(node for node in nodes if node.name == cache.placement.node_for("user:1"))
+            owner.client().rpush(cache._name("user:1"), "a", "list")
+            assert [cache.get("user:1"), cache.get("user:1")] == [b"v0 of 1"] * 2
+            assert (cache.stats.hits, len(cache.members)) == (1, 3)
+
+    def test_the_largest_value_and_key_fit_the_strictest_redis(self, nodes, store):
+        value, key = bytes(VALUE_BYTES_MAX), "é" * (KEY_BYTES_MAX // 2)
+        clients = [node.client() for node in nodes]
+        try:
+            for client in clients:
+                with pytest.raises(redis.ResponseError):  # Redis itself allows no lower limit
+                    client.config_set("proto-max-bulk-len", VALUE_BYTES_MAX - 1)
+                client.config_set("proto-max-bulk-len", VALUE_BYTES_MAX)
+            with DistributedCache(nodes, HashRing([node.name for node in nodes]), store, timeout=5) as cache:
+                cache.put(key, value)
+                assert cache.get(key) == value
+                assert (cache.stats.hits, len(cache.members)) == (1, 3)
+        finally:
+            for client in clients:
+                client.config_set("proto-max-bulk-len", 512 << 20)
+                client.close()
 
     def test_join_of_a_new_node_moves_only_its_keys(self, nodes, store):
         with cache_on(nodes[:2], store) as cache:
@@ -378,11 +480,14 @@ def test_a_value_no_node_can_hold_is_refused_and_changes_nothing(nodes, store, v
         assert store.read_many(["k1"]) == rows
 
 
-def test_a_key_that_cannot_be_encoded_is_refused_before_the_store_is_written(nodes, store):
+@pytest.mark.parametrize("key", ["\ud800", "x" * (KEY_BYTES_MAX + 1), "é" * (KEY_BYTES_MAX // 2 + 1)], ids=len)
+def test_a_key_no_node_can_hold_is_refused_before_the_store_is_written(nodes, store, key):
     with cache_on(nodes, store) as cache:
         with pytest.raises(InvalidArgument):
-            cache.put("\ud800", b"x")
-        assert store.read_many(["\ud800"]) == [None]
+            cache.put(key, b"x")
+        with pytest.raises(InvalidArgument):
+            cache.get(key)
+        assert store.read_many([key]) == [None]
 
 
 def test_a_time_to_live_that_redis_refuses_is_refused_at_once(nodes, store):

@@ -74,6 +74,15 @@ def test_bad_counts_and_shares():
     assert counter.total == 0
 
 
+@pytest.mark.parametrize("key, count", [([], 1), ({}, 1), ("a", float("nan")), ("a", 1.5), ("a", True), ("a", "1")])
+def test_what_cannot_be_counted_is_refused_and_changes_nothing(key, count):
+    counter = SpaceSaving(2)
+    counter.add("a", 3)
+    with pytest.raises(InvalidArgument):
+        counter.add(key, count)
+    assert (counter.total, [hot.count for hot in counter.top(2)]) == (3, [3])
+
+
 class TestSplitKeys:
     @given(st.integers(1, 9), st.integers(0, 2**32))
     def test_every_read_finds_a_name_that_writes_reach(self, copies, seed):
@@ -93,6 +102,36 @@ class TestSplitKeys:
         assert split.hot == frozenset()
         with pytest.raises(InvalidArgument):
             split.merge("hot")
+
+    @given(st.lists(st.text("a#12", max_size=5), unique=True, max_size=8), st.sampled_from(["#", "##", "a#"]))
+    def test_no_two_keys_share_a_name(self, keys, separator):
+        split, names = SplitKeys(3, separator=separator), []
+        for key in keys:
+            try:
+                split.split(key)
+            except InvalidArgument:
+                assert key.rpartition(separator)[2].isdecimal()
+            else:
+                names += split.write_names(key)
+        assert len(set(names)) == len(names)
+
+    @pytest.mark.parametrize("key", ["post:1#1", "post:1#0", "#7", "a#b#12", b"post", 5, None])
+    def test_keys_that_could_be_copies_and_what_is_no_text_are_refused(self, key):
+        split = SplitKeys(3)
+        for method in (split.split, split.merge, split.read_name, split.write_names):
+            with pytest.raises(InvalidArgument):
+                method(key)
+        assert split.hot == frozenset()
+
+    def test_another_separator_frees_such_keys(self):
+        split = SplitKeys(2, separator="\0")
+        split.split("post:1#1")
+        assert split.write_names("post:1#1") == ["post:1#1", "post:1#1\x001"]
+
+    @pytest.mark.parametrize("separator", ["", "1", "#1", None, b"#"])
+    def test_bad_separators(self, separator):
+        with pytest.raises(InvalidArgument):
+            SplitKeys(2, separator=separator)
 
     def test_bounded(self):
         split = SplitKeys(2, capacity=1)

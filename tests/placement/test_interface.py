@@ -193,6 +193,27 @@ def test_weights_of_unknown_nodes_are_refused(name):
         MAKERS[name](["a"], weights={"b": 2.0})
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [{1: 2.0, "1": 3.0}, {"1": 1e308}, {"1": 10**400}, {"1": 1e-308}, {"1": np.timedelta64(2, "s")}, [1, 2], "12", 5],
+    ids=lambda weights: repr(weights)[:30],
+)
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_that_cannot_be_computed_with_are_refused(name, weights):
+    with pytest.raises(InvalidArgument):
+        MAKERS[name](["1", "2"], weights=weights)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weights", [{"a": 1e100, "b": 0.5e100}, {"a": 2e-100, "b": 1e-100}])
+@pytest.mark.parametrize("make", [Rendezvous, Maglev])
+def test_only_the_ratio_of_weights_matters(make, weights):
+    plain = make(["a", "b"], weights={"a": 1.0, "b": 0.5})
+    assert make(["a", "b"], weights=weights).nodes_for_many(range(2000)).tolist() == (
+        plain.nodes_for_many(range(2000)).tolist()
+    )
+
+
 def test_another_process_with_another_hash_salt_agrees():
     code = (
         "from principal_kit.placement import *\n"

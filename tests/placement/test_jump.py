@@ -49,3 +49,18 @@ def test_preference_lists_spread_the_second_replica():
     jump = JumpHash(range(10))
     second = [jump.nodes_for(key, 2)[1] for key in range(2000) if jump.node_for(key) == "0"]
     assert len(set(second)) == 9
+
+
+@pytest.mark.parametrize("buckets", [0, -1, 1.5, None, True, "3"])
+def test_no_bucket_to_choose_is_refused_one_key_or_many(buckets):
+    with pytest.raises(InvalidArgument):
+        jump_bucket(5, buckets)
+    with pytest.raises(InvalidArgument):
+        jump_buckets(np.array([5], dtype=np.uint64), buckets)
+
+
+def test_numpy_keys_jump_like_their_value():
+    assert jump_bucket(np.uint64(2**63), 10) == jump_bucket(2**63, 10)
+    for key in ("5", 1.5, None):
+        with pytest.raises(InvalidArgument):
+            jump_bucket(key, 10)

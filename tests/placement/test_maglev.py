@@ -41,7 +41,7 @@ def test_a_feather_weight_without_a_slot_still_ends_preference_lists():
     assert maglev.nodes_for("key", 3)[2] == "feather"
 
 
-@pytest.mark.parametrize("size", [0, 1, 4, 100, -7, 7.0, None, True])
+@pytest.mark.parametrize("size", [0, 1, 4, 100, 2**61 - 1, -7, 7.0, None, True])
 def test_sizes_that_are_not_prime_are_refused(size):
     with pytest.raises(InvalidArgument, match="prime"):
         Maglev(["a"], table_size=size)

@@ -35,8 +35,8 @@ def mix64(x: int) -> int:
 
 
 def mix64_many(values: np.ndarray) -> np.ndarray:
-    """`mix64` over a uint64 array of any length, as a new array. O(n), about ten passes over cached chunks."""
-    out = np.array(values, dtype=np.uint64)
+    """`mix64` over a uint64 array of any shape, as a new array. O(n), about ten passes over cached chunks."""
+    out = np.array(values, dtype=np.uint64, order="C")  # so that the flat form below is a view, whatever came in
     flat = out.reshape(-1)
     scratch = np.empty(min(len(flat), _CHUNK), dtype=np.uint64)
     for start in range(0, len(flat), _CHUNK):
@@ -51,9 +51,14 @@ def mix64_many(values: np.ndarray) -> np.ndarray:
     return out
 
 
+def is_integer(value: object) -> bool:
+    """True for Python's and numpy's integers, without bool (a condition) and timedelta64 (it has a unit). O(1)."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+
+
 def check_seed(seed: int) -> int:
     """Return `seed` if it is an integer in [0, 2^64), else raise InvalidArgument. O(1)."""
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MASK64:
+    if not is_integer(seed) or not 0 <= seed <= MASK64:
         raise InvalidArgument(f"seed={seed!r}: expected an integer in [0, 2**64)")
     return int(seed)
 
@@ -97,12 +102,12 @@ def hash64(key: Key, seed: int = 0) -> int:
         if not -(1 << 63) <= key <= MASK64:
             raise InvalidArgument(f"integer key {key} is outside [-2**63, 2**64); hash its decimal text instead")
         return mix64((key + _offset(seed)) & MASK64)
-    if isinstance(key, np.integer):
+    if is_integer(key):
         return hash64(int(key), seed)
     if isinstance(key, str):
         return hash64(str.__str__(key), seed)
     if isinstance(key, bytes):
-        return hash64(bytes(key), seed)
+        return xxh3_64_intdigest(key, seed)  # its content, as in a batch; bytes() would ask the subclass
     raise InvalidArgument(f"key {key!r} of type {kind.__name__}: expected str, bytes or int")
 
 
@@ -118,16 +123,18 @@ def hash64_many(keys: Iterable[Key] | np.ndarray, seed: int = 0) -> np.ndarray:
         uint64 array, one hash per key.
 
     Complexity: O(total bytes). Integers take a vectorised path (hundreds of millions a second), text one C call each.
-    Raises InvalidArgument on mixed kinds, floats, bools, None, or more than one dimension.
+    Raises InvalidArgument on mixed kinds, floats, bools, None, a masked array, or more than one dimension.
 
     >>> [int(h) for h in hash64_many(["a", "b"])] == [hash64("a"), hash64("b")]
     True
     """
     seed = check_seed(seed)
-    if isinstance(keys, (str, bytes, int)) or keys is None:
+    if isinstance(keys, (str, bytes, bytearray, memoryview, int)) or keys is None:
         raise InvalidArgument(f"keys={keys!r}: expected many keys; use hash64 for one")
     array = keys if isinstance(keys, np.ndarray) else _as_array(keys)
     if array is not None:
+        if isinstance(array, np.ma.MaskedArray):
+            raise InvalidArgument("keys are a masked array: fill it or drop what is masked, a missing key has no hash")
         if array.ndim != 1:
             raise InvalidArgument(f"keys have shape {array.shape}: expected one dimension")
         if array.dtype.kind in "iu":
@@ -176,7 +183,7 @@ def _hash_list(keys: list | tuple, seed: int) -> np.ndarray:
 
 def _integers(keys: list | tuple) -> np.ndarray:
     for kind in set(map(type, keys)):
-        if not issubclass(kind, (int, np.integer)) or issubclass(kind, bool):
+        if not issubclass(kind, (int, np.integer)) or issubclass(kind, (bool, np.timedelta64)):
             raise _mixed(keys)
     if min(keys) < -(1 << 63) or max(keys) > MASK64:
         raise InvalidArgument("an integer key is outside [-2**63, 2**64); hash its decimal text instead")

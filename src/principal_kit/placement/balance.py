@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
 from principal_kit.core.errors import CapacityError, InvalidArgument
-from principal_kit.core.hashing import Key
+from principal_kit.core.hashing import Key, is_integer
 from principal_kit.placement.interface import Placement
 from principal_kit.placement.ring import HashRing
 
@@ -39,7 +40,7 @@ class LoadReport:
     def of(cls, loads: Mapping[str, float], weights: Mapping[str, float] | None = None) -> LoadReport:
         """Summarise loads (requests, bytes, keys: any unit) per node. O(nodes).
 
-        Raises InvalidArgument if there are none, one is negative, or all are zero.
+        Raises InvalidArgument if there are none, one is negative, all are zero, or a node of `loads` has no weight > 0.
 
         >>> LoadReport.of({"a": 60, "b": 40}).peak
         1.2
@@ -48,6 +49,8 @@ class LoadReport:
         if not loads or not total > 0 or min(loads.values()) < 0:
             raise InvalidArgument("loads must name at least one node, none negative, with a total > 0")
         share = dict.fromkeys(loads, 1.0) if weights is None else weights
+        if unweighted := [node for node in loads if not share.get(node, 0) > 0]:
+            raise InvalidArgument(f"no weight > 0 for node {unweighted[0]!r}")
         entitled = sum(share[node] for node in loads)
         relative = {node: load * entitled / (total * share[node]) for node, load in loads.items()}
         values = np.array(list(relative.values()))
@@ -195,8 +198,10 @@ def plan_rebalance(before: HashRing, after: HashRing) -> RebalancePlan:
 class BoundedLoads:
     """Consistent placement with a cap: a full node passes its next request down the key's preference list.
 
-    No node ever holds more than ceil((1 + epsilon) * requests in flight / nodes), scaled by its weight. A popular key
-    therefore spreads over as many nodes as it needs, and every other key stays where it was.
+    A node takes a request only if it then holds at most ceil((1 + epsilon) * requests in flight / nodes), scaled by
+    its weight. The bound is one on admission: nothing is moved when the total falls or the members change, so a node
+    may hold more until its own requests end. A popular key spreads over as many nodes as it needs, and every other
+    key stays where it was. The caps are exact: epsilon and weights count as the decimal numbers they are written as.
 
     Args:
         placement: where requests would go without a cap; membership changes on it take effect at once.
@@ -217,24 +222,28 @@ class BoundedLoads:
     in_flight: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.epsilon, bool) or not (math.isfinite(self.epsilon) and self.epsilon > 0):
+        number = is_integer(self.epsilon) or isinstance(self.epsilon, (float, np.floating, Fraction))
+        if not number or not 0 < self.epsilon < math.inf:
             raise InvalidArgument(f"epsilon={self.epsilon!r}: expected a finite number > 0")
+        self._slack = 1 + _exact(self.epsilon)
+        self._weights: dict[str, float] = {}
+        self._quota: dict[str, Fraction] = {}
         self._total = 0
 
     def capacity(self, node: str, total: int | None = None) -> int:
-        """Requests `node` may hold when `total` (default: now) are in flight. O(nodes)."""
-        weights = self.placement.weights
-        share = weights[node] / sum(weights.values())
-        return math.ceil((1 + self.epsilon) * (self._total if total is None else total) * share)
+        """Requests `node` may hold when `total` (default: now) are in flight. O(nodes). InvalidArgument if unknown."""
+        quota = self._quotas()
+        if node not in quota:
+            raise InvalidArgument(f"unknown node {node!r}")
+        return math.ceil(quota[node] * (self._total if total is None else total))
 
     def acquire(self, key: Key) -> str:
         """Take a place for one request for `key` and return the node. Raises InvalidArgument on a bad key."""
-        weights = self.placement.weights
-        budget = (1 + self.epsilon) * (self._total + 1) / sum(weights.values())
+        quota, total = self._quotas(), self._total + 1
         node = self.placement.node_for(key)
-        if self.in_flight.get(node, 0) + 1 > math.ceil(budget * weights[node]):
-            for node in self.placement.nodes_for(key, len(weights)):
-                if self.in_flight.get(node, 0) + 1 <= math.ceil(budget * weights[node]):
+        if self.in_flight.get(node, 0) >= math.ceil(quota[node] * total):
+            for node in self.placement.nodes_for(key, len(quota)):
+                if self.in_flight.get(node, 0) < math.ceil(quota[node] * total):
                     break
             else:
                 raise CapacityError("every node is at its bound")  # only after members left with requests in flight
@@ -249,8 +258,22 @@ class BoundedLoads:
         self.in_flight[node] -= 1
         self._total -= 1
 
+    def _quotas(self) -> dict[str, Fraction]:
+        """(1 + epsilon) * weight / sum of weights per node, worked out again only when the members change."""
+        weights = self.placement.weights
+        if weights != self._weights:
+            exact = {node: _exact(weight) for node, weight in weights.items()}
+            whole = sum(exact.values())
+            self._weights, self._quota = weights, {node: self._slack * share / whole for node, share in exact.items()}
+        return self._quota
+
+
+def _exact(number: float | Fraction) -> Fraction:
+    """The decimal number a float is written as: 0.1 is 1/10, not the binary fraction just above it."""
+    return number if isinstance(number, Fraction) else Fraction(str(number))
+
 
 def _positive(**values: int) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if not is_integer(value) or value < 1:
             raise InvalidArgument(f"{name}={value!r}: expected an integer >= 1")

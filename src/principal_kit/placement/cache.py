@@ -19,23 +19,34 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.core.hashing import Key, hash64
+from principal_kit.core.hashing import Key
 from principal_kit.placement.interface import Placement
 
-# Keep the newer version: a slow reader that read the store before a write must not overwrite what the write put here.
-VALUE_BYTES_MAX = 8 << 20  # far below Redis's own limit on one string, so that no reply is about a value's size
+VALUE_BYTES_MAX = 1 << 20  # the least that Redis's limit on one string (proto-max-bulk-len) can be configured to
+KEY_BYTES_MAX = 1 << 16
 TTL_SECONDS_MAX = 10 * 365 * 86_400
 
+# Keep the newer version: a slow reader that read the store before a write must not overwrite what the write put here.
 _FILL = """
-local held = redis.call('GET', KEYS[1])
-if held then
+local held = redis.pcall('GET', KEYS[1])
+if type(held) == 'string' then
   local version = string.match(held, '^%d+ (%d+) ')
   if version and tonumber(version) > tonumber(ARGV[2]) then return 0 end
 end
 redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
 return 1
 """
-_ENTRY = re.compile(rb"(\d{1,19}) \d{1,19} (.*)", re.DOTALL)  # view, version, value
+_ENTRY = re.compile(rb"([1-9]\d{0,18}) \d{1,19} (.*)", re.DOTALL)  # view, version, value
+_NO_VIEW = 0  # stamp of an entry that is never read as a value: it only keeps older versions out
+
+# What says that the node cannot serve. Any other reply is about one command, and no reason to do without the node.
+_NODE_FAILED = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.OutOfMemoryError,
+    redis.InvalidResponse,
+)
 
 
 class Store(Protocol):
@@ -188,8 +199,8 @@ class DistributedCache:
     """Read-through, write-through cache over Redis nodes, placed by any `Placement`.
 
     A node that does not answer within `timeout` leaves the view at once and its keys go to the next owner; it returns
-    only through `join` or `probe`. A write is acknowledged when the key's owner holds it, or the owner has left the
-    view: either way no later read can find the value before it.
+    only through `join` or `probe`. A write is acknowledged when the key's owner holds it, or holds a mark that fences
+    the key, or has left the view: in each case no later read can find the value before it.
 
     What it leaves out: clients must share one sequence of views (a configuration store would publish it). Two clients
     with different views, a writer that dies between the store and the cache, or a reader that stalls before its fill
@@ -197,9 +208,10 @@ class DistributedCache:
 
     Args:
         endpoints: the nodes, each with `.name`, `.host`, `.port`; at least one.
-        placement: algorithm whose members are exactly the endpoints' names.
+        placement: algorithm whose members are exactly the endpoints' names; one that lets any of them leave, so no
+            JumpHash.
         store: the system of record.
-        ttl: seconds an entry lives, > 0.
+        ttl: seconds an entry lives, > 0 and at most ten years.
         timeout: seconds to wait for a node, > 0.
         fence: False drops the rule of unbroken ownership and accepts whatever a node holds; for demonstrations.
         observer: told about every change of view.
@@ -231,6 +243,7 @@ class DistributedCache:
         self._incarnations: dict[str, bytes] = {}
         self._clients: dict[str, redis.Redis] = {}
         self._weights = placement.weights
+        self._dismissed: set[str] = set()  # nodes somebody asked to leave: `probe` does not bring them back
         self._lock = RLock()
         self.stats = CacheStats()
 
@@ -252,7 +265,7 @@ class DistributedCache:
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Values of many keys with one round trip per node, plus one each to the store and back for the misses.
 
-        Raises InvalidArgument if a key is not text, before anything is asked.
+        Raises InvalidArgument if a key is not text of at most KEY_BYTES_MAX in UTF-8, before anything is asked.
         """
         _check_keys(keys)
         found: dict[str, bytes | None] = {}
@@ -274,13 +287,13 @@ class DistributedCache:
     def put(self, key: str, value: bytes) -> int:
         """Write to the store, then to the key's owner; returns the version once no reader can see the old value.
 
-        Raises InvalidArgument, before anything is written, unless the key is text that UTF-8 can encode and the value
-        is bytes of at most VALUE_BYTES_MAX: no node is ever blamed for what a caller passed.
+        Raises InvalidArgument, before anything is written, unless the key is text of at most KEY_BYTES_MAX in UTF-8
+        and the value is bytes of at most VALUE_BYTES_MAX: no node is ever blamed for what a caller passed.
         """
         _check_keys([key])
-        hash64(key)
         if not _cacheable(value):
-            raise InvalidArgument(f"a value is bytes of at most {VALUE_BYTES_MAX:,}, got {type(value).__name__}")
+            got = f"{len(value):,} bytes" if isinstance(value, bytes) else type(value).__name__
+            raise InvalidArgument(f"a value is bytes, at most {VALUE_BYTES_MAX:,}; got {got}")
         view = self._ownership.version
         version = self._store.write(key, value)
         while not self._fill([key], [(version, value)], view):
@@ -294,9 +307,11 @@ class DistributedCache:
             client = self._client(node)
             try:
                 entries = client.mget([self._name(key) for key in share])
-            except redis.RedisError as error:  # dead, frozen, restarted or full: it leaves the view
+            except _NODE_FAILED as error:  # dead, frozen, restarted or full: it leaves the view
                 self._lost(node, client, error)
                 again += share
+                continue
+            except redis.ResponseError:  # it answers, but not this: misses
                 continue
             for key, entry in zip(share, entries):
                 if entry is None:
@@ -315,15 +330,22 @@ class DistributedCache:
         for node, share in self._grouped([key for key in keys if row_of[key] and _cacheable(row_of[key][1])]).items():
             client = self._client(node)
             try:
-                pipeline = client.pipeline(transaction=False)
-                for key in share:
-                    version, value = row_of[key]
-                    pipeline.eval(_FILL, 1, self._name(key), view, version, value, self._ttl_ms)
-                pipeline.execute()
-            except redis.RedisError as error:  # dead, frozen, restarted or full: it leaves the view
+                try:
+                    self._send(client, [(key, view, *row_of[key]) for key in share])
+                except redis.ResponseError as error:
+                    if isinstance(error, _NODE_FAILED):
+                        raise
+                    self._send(client, [(key, _NO_VIEW, row_of[key][0], b"") for key in share])  # fence what it holds
+            except (*_NODE_FAILED, redis.ResponseError) as error:  # it leaves the view, with what it may still hold
                 self._lost(node, client, error)
                 complete = False
         return complete
+
+    def _send(self, client: redis.Redis, entries: list[tuple[str, int, int, bytes]]) -> None:
+        pipeline = client.pipeline(transaction=False)
+        for key, view, version, value in entries:
+            pipeline.eval(_FILL, 1, self._name(key), view, version, value, self._ttl_ms)
+        pipeline.execute()
 
     def _grouped(self, keys: list[str]) -> dict[str, list[str]]:
         placement = self._ownership.placement
@@ -343,27 +365,33 @@ class DistributedCache:
             self._ownership.join(endpoint.name, weight)
             self._forget(endpoint.name)
             self._endpoints[endpoint.name], self._weights[endpoint.name] = endpoint, weight
+            self._dismissed.discard(endpoint.name)
             self._observer.on_join(endpoint.name, self._ownership.version)
 
     def leave(self, node: str, reason: str = "asked to") -> None:
-        """Take a node out of the view. Raises InvalidArgument if it is not a member."""
+        """Take a node out of the view until somebody lets it `join`. Raises InvalidArgument if it is not a member."""
         with self._lock:
-            self._ownership.leave(node)
-            self._forget(node)
-            self._observer.on_leave(node, self._ownership.version, reason)
+            self._drop(node, reason)
+            self._dismissed.add(node)
 
     def probe(self) -> list[str]:
-        """Ping the nodes that are out of the view, let those that answer rejoin, return their names. For a timer."""
+        """Ping the nodes that were lost, let those that answer rejoin, return their names. For a timer.
+
+        A node that was told to `leave` stays out.
+        """
         back = []
         for name, endpoint in list(self._endpoints.items()):
-            if name in self.members:
+            if name in self.members or name in self._dismissed:
                 continue
             try:
                 with self._connect(endpoint, check=False) as client:
                     client.ping()
             except redis.RedisError:
                 continue
-            self.join(endpoint, self._weights[name])
+            with self._lock:
+                if name in self.members or name in self._dismissed:  # decided by somebody else during the ping
+                    continue
+                self.join(endpoint, self._weights[name])
             back.append(name)
         return back
 
@@ -383,7 +411,12 @@ class DistributedCache:
             # another thread may have noticed first, and the node may even be back under a new client
             if node in self.members and self._clients.get(node) is client:
                 self.stats.failures += 1
-                self.leave(node, f"{type(error).__name__}: {error}")
+                self._drop(node, f"{type(error).__name__}: {error}")
+
+    def _drop(self, node: str, reason: str) -> None:
+        self._ownership.leave(node)
+        self._forget(node)
+        self._observer.on_leave(node, self._ownership.version, reason)
 
     def _forget(self, node: str) -> None:
         self._incarnations.pop(node, None)
@@ -437,3 +470,9 @@ def _check_keys(keys: Sequence[str]) -> None:
     for key in keys:
         if not isinstance(key, str):
             raise InvalidArgument(f"cache key {key!r} of type {type(key).__name__}: expected str")
+        try:
+            size = len(key) if key.isascii() else len(key.encode())
+        except UnicodeEncodeError:
+            raise InvalidArgument(f"cache key {key!r} has no UTF-8 form (it holds a lone surrogate)") from None
+        if size > KEY_BYTES_MAX:
+            raise InvalidArgument(f"cache key {key[:20]!r}… of {size:,} bytes: at most {KEY_BYTES_MAX:,} fit")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from principal_kit.core.errors import CapacityError, InvalidArgument
+from principal_kit.core.hashing import is_integer
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class SpaceSaving:
     """
 
     def __init__(self, capacity: int) -> None:
-        if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)) or capacity < 1:
+        if not is_integer(capacity) or capacity < 1:
             raise InvalidArgument(f"capacity={capacity!r}: expected an integer >= 1")
         self._capacity = int(capacity)
         self._counts: dict[Hashable, int] = {}
@@ -52,11 +53,15 @@ class SpaceSaving:
         self.total = 0
 
     def add(self, key: Hashable, count: int = 1) -> None:
-        """Count `key` `count` times (>= 1). Raises InvalidArgument on a count below 1."""
-        if count < 1:
-            raise InvalidArgument(f"count={count!r}: expected >= 1")
+        """Count `key` `count` times. Raises InvalidArgument on a count that is no integer >= 1 or an unhashable key."""
+        if (type(count) is not int and not is_integer(count)) or count < 1:
+            raise InvalidArgument(f"count={count!r}: expected an integer >= 1")
+        try:
+            known = key in self._counts
+        except TypeError:
+            raise InvalidArgument(f"key {key!r} of type {type(key).__name__} is not hashable") from None
         self.total += count
-        if key in self._counts:
+        if known:
             self._counts[key] += count
             return
         inherited = self._evict() if len(self._counts) == self._capacity else 0
@@ -105,10 +110,14 @@ class SplitKeys:
     A read goes to one name, chosen at random; a write must reach all of them. Reads scale with `copies`, and so does
     the cost of a write: split what is read often and written rarely.
 
+    The further names are the key, the separator and a number, so keys that end in separator and number are refused
+    everywhere with InvalidArgument: such a key could be another one's copy. Pick a separator your keys do not use.
+
     Args:
         copies: names per hot key, >= 1.
         capacity: hot keys kept at most; a split that is never undone is a leak.
         rng: numpy Generator that picks the copy to read.
+        separator: text between a key and the number of its copy, at least one character and no digits.
 
     >>> split = SplitKeys(copies=2, rng=np.random.default_rng(0))
     >>> split.split("post:1"); split.write_names("post:1")
@@ -117,10 +126,15 @@ class SplitKeys:
     ['post:2']
     """
 
-    def __init__(self, copies: int, *, capacity: int = 1024, rng: np.random.Generator | None = None) -> None:
+    def __init__(
+        self, copies: int, *, capacity: int = 1024, rng: np.random.Generator | None = None, separator: str = "#"
+    ) -> None:
         for name, value in (("copies", copies), ("capacity", capacity)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            if not is_integer(value) or value < 1:
                 raise InvalidArgument(f"{name}={value!r}: expected an integer >= 1")
+        if not isinstance(separator, str) or not separator or any(letter.isdecimal() for letter in separator):
+            raise InvalidArgument(f"separator={separator!r}: expected text without digits")
+        self._separator = separator
         self._copies = int(copies)
         self._capacity = int(capacity)
         self._rng = np.random.default_rng() if rng is None else rng
@@ -133,12 +147,14 @@ class SplitKeys:
 
     def split(self, key: str) -> None:
         """Start splitting `key`. Raises CapacityError when `capacity` keys are split already."""
+        self._check(key)
         if key not in self._hot and len(self._hot) >= self._capacity:
             raise CapacityError(f"{self._capacity} keys are split already; merge one first")
         self._hot.add(key)
 
     def merge(self, key: str) -> list[str]:
         """Stop splitting `key` and return the names to delete. Raises InvalidArgument if it is not split."""
+        self._check(key)
         if key not in self._hot:
             raise InvalidArgument(f"key {key!r} is not split")
         names = self.write_names(key)
@@ -147,11 +163,20 @@ class SplitKeys:
 
     def read_name(self, key: str) -> str:
         """The name to read `key` under this time. O(1)."""
+        self._check(key)
         if key not in self._hot:
             return key
         copy = int(self._rng.integers(self._copies))
-        return f"{key}#{copy}" if copy else key
+        return f"{key}{self._separator}{copy}" if copy else key
 
     def write_names(self, key: str) -> list[str]:
         """Every name a write of `key` must reach, the key itself first. O(copies)."""
-        return [key] + [f"{key}#{copy}" for copy in range(1, self._copies)] if key in self._hot else [key]
+        self._check(key)
+        further = range(1, self._copies) if key in self._hot else ()
+        return [key, *(f"{key}{self._separator}{copy}" for copy in further)]
+
+    def _check(self, key: str) -> None:
+        if not isinstance(key, str):
+            raise InvalidArgument(f"key {key!r} of type {type(key).__name__}: expected str")
+        if self._separator in key and key.rpartition(self._separator)[2].isdecimal():
+            raise InvalidArgument(f"key {key!r} ends like a copy's name: choose a separator that no key ends with")

@@ -2,12 +2,12 @@
 
 An instance is a mutable set of members around an immutable snapshot. Each change builds a new snapshot first and
 then swaps it in, so bad input changes nothing and a thread that reads during a change sees the old or the new one.
+Changes themselves are for one thread at a time: of two `add_node` that overlap, one may be lost.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.core.hashing import Key, check_seed, hash64, hash64_many
+from principal_kit.core.hashing import Key, check_seed, hash64, hash64_many, is_integer
+
+WEIGHT_MIN, WEIGHT_MAX = 1e-100, 1e100  # whatever is computed from weights in between neither overflows nor vanishes
 
 
 class Snapshot(Protocol):
@@ -31,7 +33,7 @@ class Placement(ABC):
     Args:
         nodes: node names, str or int (an int stands for its decimal text); at least one, no duplicates.
         seed: an integer in [0, 2^64). Two instances with the same members, weights and seed always agree.
-        weights: relative capacity per node name, finite and > 0; 1.0 for those not named.
+        weights: relative capacity per node name, in [1e-100, 1e100]; 1.0 for those not named.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Placement(ABC):
             raise InvalidArgument("zero nodes: a placement needs at least one")
         if repeated := [name for name, times in Counter(names).items() if times > 1]:
             raise InvalidArgument(f"duplicate node {repeated[0]!r}")
-        given = {node_name(node): weight for node, weight in dict(weights or {}).items()}
+        given = _named_weights({} if weights is None else weights)
         if unknown := given.keys() - set(names):
             raise InvalidArgument(f"weights name unknown nodes: {', '.join(sorted(unknown))}")
         self._install({name: check_weight(name, given.get(name, 1.0)) for name in names})
@@ -98,7 +100,7 @@ class Placement(ABC):
         Raises InvalidArgument unless 1 <= n <= number of nodes.
         """
         snapshot = self._snapshot
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= len(snapshot.nodes):
+        if not is_integer(n) or not 1 <= n <= len(snapshot.nodes):
             raise InvalidArgument(f"n={n!r} distinct nodes asked for: expected 1 <= n <= {len(snapshot.nodes)}")
         walk = self._preference(snapshot, hash64(key, self._seed))
         return [snapshot.nodes[next(walk)] for _ in range(n)]
@@ -158,17 +160,25 @@ def node_name(node: str | int) -> str:
     """The text a node is known by. O(1). Raises InvalidArgument unless it is a non-empty str or an int."""
     if isinstance(node, str) and node:
         return str(node)
-    if isinstance(node, (int, np.integer)) and not isinstance(node, bool):
+    if is_integer(node):
         return str(int(node))
     raise InvalidArgument(f"node {node!r}: expected a non-empty str or an int, whose text is the same in every process")
 
 
 def check_weight(name: str, weight: float) -> float:
-    """Return the weight as a float, or raise InvalidArgument unless it is a finite number > 0. O(1)."""
-    good = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
-    if not (good and math.isfinite(weight) and weight > 0):
-        raise InvalidArgument(f"weight={weight!r} of node {name!r}: expected a finite number > 0")
+    """Return the weight as a float, or raise InvalidArgument unless it is a number in [1e-100, 1e100]. O(1)."""
+    if not (is_integer(weight) or isinstance(weight, (float, np.floating))) or not WEIGHT_MIN <= weight <= WEIGHT_MAX:
+        raise InvalidArgument(f"weight={weight!r} of node {name!r}: expected a number in [{WEIGHT_MIN}, {WEIGHT_MAX}]")
     return float(weight)
+
+
+def _named_weights(weights: Any) -> dict[str, float]:
+    if not isinstance(weights, Mapping):
+        raise InvalidArgument(f"weights={weights!r}: expected a mapping from node name to weight")
+    named = {node_name(node): weight for node, weight in weights.items()}
+    if len(named) < len(weights):
+        raise InvalidArgument(f"weights={weights!r}: two of the names have the same text")
+    return named
 
 
 def _iterate(nodes: Any) -> Iterable[Any]:

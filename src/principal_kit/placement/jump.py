@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.core.hashing import MASK64, mix64
+from principal_kit.core.hashing import MASK64, is_integer, mix64
 from principal_kit.placement.interface import Placement, node_name
 
 _LCG = 2862933555777941757  # the multiplier of the paper's generator
@@ -61,7 +61,7 @@ class JumpHash(Placement):
         return _Buckets(tuple(members))
 
     def _index(self, snapshot: _Buckets, hashed: int) -> int:
-        return jump_bucket(hashed, len(snapshot.nodes))
+        return _jump(hashed, len(snapshot.nodes))
 
     def _indices(self, snapshot: _Buckets, hashed: np.ndarray) -> np.ndarray:
         return jump_buckets(hashed, len(snapshot.nodes))
@@ -69,7 +69,7 @@ class JumpHash(Placement):
     def _preference(self, snapshot: _Buckets, hashed: int) -> Iterator[int]:
         count, seen = len(snapshot.nodes), set()
         for attempt in range(16 * count):  # an attempt misses with probability seen/count; the rest comes in order
-            bucket = jump_bucket(hashed if attempt == 0 else mix64((hashed + attempt) & MASK64), count)
+            bucket = _jump(hashed if attempt == 0 else mix64((hashed + attempt) & MASK64), count)
             if bucket not in seen:
                 seen.add(bucket)
                 yield bucket
@@ -79,9 +79,18 @@ class JumpHash(Placement):
 def jump_bucket(key: int, buckets: int) -> int:
     """Bucket in [0, buckets) of a 64-bit key, as in figure 1 of the paper. O(log buckets).
 
+    Raises InvalidArgument if the key is no integer or there is no bucket.
+
     >>> [jump_bucket(256, 1024), jump_bucket(42, 57), jump_bucket(0xDEAD10CC, 666)]
     [520, 43, 361]
     """
+    _check_buckets(buckets)
+    if not is_integer(key):
+        raise InvalidArgument(f"key={key!r}: expected an integer; hash64 makes one of text")
+    return _jump(int(key), buckets)
+
+
+def _jump(key: int, buckets: int) -> int:
     bucket, following = -1, 0
     while following < buckets:
         bucket = following
@@ -92,6 +101,7 @@ def jump_bucket(key: int, buckets: int) -> int:
 
 def jump_buckets(keys: np.ndarray, buckets: int) -> np.ndarray:
     """`jump_bucket` over a uint64 array: all jump at once, and those who have landed sit out. O(n log buckets)."""
+    _check_buckets(buckets)
     landed = np.zeros(len(keys), dtype=np.intp)
     active = np.arange(len(keys))
     state = np.array(keys, dtype=np.uint64)
@@ -103,3 +113,8 @@ def jump_buckets(keys: np.ndarray, buckets: int) -> np.ndarray:
         going = at < buckets
         active, state, at = active[going], state[going], at[going]
     return landed
+
+
+def _check_buckets(buckets: int) -> None:
+    if not is_integer(buckets) or buckets < 1:
+        raise InvalidArgument(f"buckets={buckets!r}: expected an integer >= 1")

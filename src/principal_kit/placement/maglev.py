@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.core.hashing import hash64
+from principal_kit.core.hashing import hash64, is_integer
 from principal_kit.placement.interface import Placement
+
+SLOTS_MAX = 1 << 24  # 64 MiB of entries, and about as long to build as anyone will wait
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,12 @@ class Maglev(Placement):
 
     Args:
         nodes: node names (str or int), at least one.
-        table_size: slots, a prime, at least the number of nodes; the paper advises more than 100 per node.
+        table_size: slots, a prime below 2^24, at least the number of nodes; the paper advises more than 100 per node.
         seed: an integer in [0, 2^64).
         weights: relative capacity per node name; a node takes turns in proportion.
 
     Complexity: O(1) a lookup; expected O(M log M) to build for M slots; memory 4 bytes a slot.
-    Raises InvalidArgument if `table_size` is not a prime or smaller than the number of nodes.
+    Raises InvalidArgument if `table_size` is not a prime below 2^24 or smaller than the number of nodes.
 
     Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4.
 
@@ -47,9 +49,10 @@ class Maglev(Placement):
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        whole = isinstance(table_size, (int, np.integer)) and not isinstance(table_size, bool)
-        if not whole or not _is_prime(int(table_size)):
-            raise InvalidArgument(f"table_size={table_size!r}: expected a prime: every stride must visit every slot")
+        if not is_integer(table_size) or not table_size < SLOTS_MAX or not _is_prime(int(table_size)):
+            raise InvalidArgument(
+                f"table_size={table_size!r}: expected a prime below {SLOTS_MAX:,}: every stride must visit every slot"
+            )
         self._size = int(table_size)
         super().__init__(nodes, seed=seed, weights=weights)
 

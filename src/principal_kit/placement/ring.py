@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from principal_kit.core.errors import CapacityError, InvalidArgument
-from principal_kit.core.hashing import GAMMA, Key, hash64, mix64_many
+from principal_kit.core.hashing import GAMMA, Key, hash64, is_integer, mix64_many
 from principal_kit.placement.interface import Placement
 
 POINTS_MAX = 1 << 24  # 16.8 M points are 200 MB; more is a configuration error, not a ring
@@ -76,7 +76,7 @@ class HashRing(Placement):
     def __init__(
         self, nodes: Iterable[str | int], vnodes: int = 128, seed: int = 0, weights: Mapping[str, float] | None = None
     ) -> None:
-        if isinstance(vnodes, bool) or not isinstance(vnodes, (int, np.integer)) or vnodes < 1:
+        if not is_integer(vnodes) or vnodes < 1:
             raise InvalidArgument(f"vnodes={vnodes!r}: expected an integer >= 1")
         self._vnodes = int(vnodes)
         super().__init__(nodes, seed=seed, weights=weights)
