@@ -129,3 +129,30 @@ def test_a_small_table_never_admits_more_than_an_unbounded_one(capacity, schedul
 def test_capacity_is_checked():
     with pytest.raises(InvalidArgument, match="capacity"):
         KeyedLimiter(lambda key: GCRA(1, 1), 0)
+
+
+@pytest.mark.parametrize("n", [0, 11])
+def test_a_bad_cost_neither_enters_nor_evicts(n):
+    table = KeyedLimiter(lambda key: GCRA(1, 10, clock=ManualClock()), 1)
+    with pytest.raises(InvalidArgument):
+        table.acquire("x", n)
+    assert "x" not in table
+    clock = ManualClock()
+    table = KeyedLimiter(lambda key: GCRA(1, 10, clock=clock), 1)
+    table.acquire("idle soon")
+    clock.advance(1.0)
+    with pytest.raises(InvalidArgument):
+        table.acquire("x", n)
+    assert "idle soon" in table
+
+
+@pytest.mark.parametrize("make", [lambda c: GCRA(1, 10, clock=c), lambda c: SlidingWindowLog(10, 3.0, clock=c)])
+def test_a_full_table_says_when_an_id_will_be_idle(make):
+    clock = ManualClock()
+    table = KeyedLimiter(lambda key: make(clock), 1)
+    table.acquire("a", 2)  # not drained, and yet not idle
+    with pytest.raises(CapacityError) as full:
+        table.acquire("b")
+    assert full.value.retry_after > 0
+    clock.advance(full.value.retry_after)
+    assert table.acquire("b").allowed

@@ -1,16 +1,20 @@
 """Limits shared through a real Redis: atomic, on the server's clock, bounded for every way to lose it."""
 
 import math
+import threading
 import time
 from functools import partial
 
 import pytest
+from redis.exceptions import ResponseError
 
 from principal_kit.core.clock import ManualClock
 from principal_kit.core.errors import InvalidArgument, ServiceError, Unavailable
 from principal_kit.ratelimit import (
     GCRA,
     Counters,
+    KeyedLimiter,
+    LeasedLimiter,
     RedisSlidingWindowLog,
     RedisTokenBucket,
     most_in_window,
@@ -328,3 +332,34 @@ def test_no_id_is_the_name_of_the_limiters_own_bookkeeping(client, name):
     RedisTokenBucket(client, name, 0.01, 5).acquire(1, "@began")
     RedisTokenBucket(client, name, 1, 5, after_loss="empty").acquire(1, "innocent")  # was WRONGTYPE
     assert RedisTokenBucket(client, name, 1, 5, after_loss="empty").acquire(1, "@began").remaining >= 0
+
+
+class Replying:
+    """A client whose server answers every script with one error."""
+
+    def __init__(self, message):
+        self.message = message
+
+    def evalsha(self, *_):
+        raise ResponseError(self.message)
+
+
+@pytest.mark.parametrize("reply", ["BUSY running a script", "MISCONF cannot persist", "NOREPLICAS too few to write"])
+def test_a_server_that_cannot_serve_is_the_policys_to_answer(reply):
+    assert RedisTokenBucket(Replying(reply), "x", 1, 5, on_error="open").acquire().allowed
+    with pytest.raises(Unavailable):
+        RedisTokenBucket(Replying(reply), "x", 1, 5, on_error="raise").acquire()
+
+
+def test_a_fallback_is_a_local_limiter(client, name):
+    shared = RedisTokenBucket(client, name, 1, 5)
+    for odd in (threading.Lock(), shared, LeasedLimiter(shared, 2), KeyedLimiter(lambda key: GCRA(1, 1), 2), None):
+        with pytest.raises(InvalidArgument, match="on_error"):
+            RedisTokenBucket(client, name, 1, 5, on_error=odd)
+
+
+def test_a_name_or_id_that_is_no_text_is_refused(client, name):
+    with pytest.raises(InvalidArgument, match="UTF-8"):
+        RedisTokenBucket(client, name, 1, 5).acquire(1, "\ud800")
+    with pytest.raises(InvalidArgument, match="UTF-8"):
+        RedisSlidingWindowLog(client, "\ud800", 1, 5)

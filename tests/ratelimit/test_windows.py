@@ -232,3 +232,14 @@ def test_log_agrees_with_the_moving_window_of_limits(limit, gaps):
             assert allowed == peer.hit(item, "tenant")
             if allowed:
                 admitted.append(clock.now)
+
+
+@pytest.mark.parametrize("kind", [SlidingWindowLog, SlidingWindowCounter, FixedWindow])
+@pytest.mark.parametrize("window", [0.001, 1 / 7, 1.0, 1e8])
+def test_retry_after_is_not_short_on_a_wall_clock(kind, window):
+    for i in range(200):
+        clock = ManualClock(1.76e9 + i * 0.0123457)
+        limiter = kind(1, window, clock=clock)
+        limiter.acquire()
+        clock.advance(limiter.acquire().retry_after)
+        assert limiter.acquire().allowed

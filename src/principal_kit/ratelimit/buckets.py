@@ -12,7 +12,9 @@ from numbers import Real
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import CapacityError
 from principal_kit.ratelimit.decision import (
+    CLOCK_SLACK,
     READY,
+    SECONDS_PER_TICK,
     SPARE_SECONDS,
     Decision,
     ExactRate,
@@ -37,7 +39,7 @@ class _Bucket(Limiter):
         self.rate = rate
         self._earn, self._token = exact
         self._cap = self.burst * self._token
-        self._delay = 1e-9 / self._earn  # seconds a missing credit takes; only the wait is a float, never a decision
+        self._delay = SECONDS_PER_TICK / self._earn  # s a missing credit takes; waits are floats, decisions never
         self._read = nanoseconds(clock)
         self._last = self._read()
         self.reset()
@@ -45,13 +47,19 @@ class _Bucket(Limiter):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rate={self.rate!r}, burst={self.burst})"
 
+    @property
+    def idle_after(self) -> float:
+        """Seconds until `idle` if nobody asks in between; 0.0 when idle."""
+        return self.peek(self.burst).retry_after
+
     def _now(self) -> int:
         now = self._read()
         return now if now > self._last else self._last
 
     def _refused(self, missing: int, spare: int) -> Decision:
         """Refuse for want of `missing` credits (> 0) with `spare` credits in hand."""
-        return Decision(False, spare // self._token, missing * self._delay + SPARE_SECONDS)
+        wait = missing * self._delay + self._now() * CLOCK_SLACK + SPARE_SECONDS
+        return Decision(False, spare // self._token, wait)
 
 
 class TokenBucket(_Bucket):
@@ -96,7 +104,7 @@ class TokenBucket(_Bucket):
             left = credit // token
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._credit = credit
-        wait = (cost - credit) * self._delay + SPARE_SECONDS
+        wait = (cost - credit) * self._delay + self._last * CLOCK_SLACK + SPARE_SECONDS
         return new_decision(Decision, (False, 0 if credit < token else credit // token, wait))
 
     def peek(self, n: int = 1) -> Decision:
@@ -152,7 +160,7 @@ class LeakyBucket(_Bucket):
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._level = level
         spare = self._cap - level
-        wait = (cost - spare) * self._delay + SPARE_SECONDS
+        wait = (cost - spare) * self._delay + self._last * CLOCK_SLACK + SPARE_SECONDS
         return new_decision(Decision, (False, 0 if spare < token else spare // token, wait))
 
     def enqueue(self, n: int = 1) -> float:
@@ -221,7 +229,7 @@ class GCRA(_Bucket):
             self._tat = after
             left = spare // token
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
-        wait = -spare * self._delay + SPARE_SECONDS
+        wait = -spare * self._delay + self._last * CLOCK_SLACK + SPARE_SECONDS
         spare += cost
         return new_decision(Decision, (False, 0 if spare < token else spare // token, wait))
 

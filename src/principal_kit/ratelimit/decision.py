@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
 from numbers import Integral, Rational, Real
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import InvalidArgument
@@ -34,8 +34,12 @@ class Decision(NamedTuple):
     retry_after: float
 
 
-# Added to every wait: covers a nanosecond's rounding up, and the rounding of clocks in float seconds.
+# What every wait adds, so that it is never short. A spare nanosecond covers rounding up. A clock in float seconds is
+# off by half a last digit (2**-53 of what it shows) at each of: reading it now, adding the wait, reading it again. The
+# product of nanoseconds and a float factor is off by a few such halves of itself.
 SPARE_SECONDS = 1.4e-9
+CLOCK_SLACK = 4.5e-25  # seconds per nanosecond that the clock shows: four halves
+SECONDS_PER_TICK = 1e-9 * (1 + 1e-15)
 
 new_decision = tuple.__new__  # skips NamedTuple's argument parsing, which costs more than deciding does
 
@@ -47,6 +51,8 @@ class Limiter(ABC):
     """The interface of every limiter. Instances are not thread-safe: one per thread, or one lock around it."""
 
     __slots__ = ()
+
+    local: ClassVar[bool] = True  # decides in this process, without asking a server
 
     @abstractmethod
     def acquire(self, n: int = 1) -> Decision:
@@ -64,6 +70,11 @@ class Limiter(ABC):
     @abstractmethod
     def idle(self) -> bool:
         """True when the state equals that of a new limiter, so that it can be dropped without admitting more."""
+
+    @property
+    def idle_after(self) -> float:
+        """Seconds until `idle` if nobody asks in between; 0.0 when idle."""
+        return 0.0 if self.idle else self.peek().retry_after
 
 
 class ExactRate(NamedTuple):
@@ -134,9 +145,9 @@ def nanoseconds(clock: Clock) -> Callable[[], int]:
     return lambda: int(clock() * 1e9 + 0.5)
 
 
-def seconds_until(ticks: int) -> float:
-    """Return a wait in seconds that is never short: a spare nanosecond covers the rounding of a float clock."""
-    return (ticks + 1) * 1e-9
+def seconds_until(ticks: int, now: int) -> float:
+    """Return a wait of `ticks` nanoseconds in seconds, never short on a clock that shows `now` nanoseconds."""
+    return (ticks + 1) * SECONDS_PER_TICK + now * CLOCK_SLACK
 
 
 class Observer:

@@ -33,7 +33,8 @@ class KeyedLimiter:
         observer: told of evictions and of refusals for want of room.
 
     A new id in a full table looks at `PROBES` ids, in turn, and evicts the first idle one; if all of those are busy
-    it raises CapacityError with `retry_after`. So the table never admits more than one limiter per id would, at any
+    it raises CapacityError, whose `retry_after` says when the first of those will be
+    idle. So the table never admits more than one limiter per id would, at any
     size. `acquire` is O(1).
 
     >>> from principal_kit.ratelimit import GCRA
@@ -60,26 +61,29 @@ class KeyedLimiter:
         """Ask the limiter of `key`. O(1). Raises CapacityError if `key` is new and no idle id can make room."""
         limiter = self._limiters.get(key)
         if limiter is None:
-            limiter = self._admit(key)
+            return self._admit(key, n)
         return limiter.acquire(n)
 
-    def _admit(self, key: Hashable) -> Limiter:
+    def _admit(self, key: Hashable, n: int) -> Decision:
+        full = len(self._limiters) >= self.capacity
+        if full:
+            idle = self._find_idle(key)
         limiter = self._make(key)
-        if len(self._limiters) >= self.capacity:
-            self._evict_one(key)
+        decision = limiter.acquire(n)  # a bad cost raises here, before anybody has made room or entered
+        if full:
+            del self._limiters[idle]
+            self._observer.evicted(idle)
         self._limiters[key] = limiter
-        return limiter
+        return decision
 
-    def _evict_one(self, wanted: Hashable) -> None:
+    def _find_idle(self, wanted: Hashable) -> Hashable:
         soonest = float("inf")
         for _ in range(min(self.PROBES, len(self._limiters))):
-            key = next(iter(self._limiters))
-            limiter = self._limiters.pop(key)
+            key, limiter = next(iter(self._limiters.items()))
             if limiter.idle:
-                self._observer.evicted(key)
-                return
-            self._limiters[key] = limiter  # busy: to the end of the line, so that the next call looks at others
-            soonest = min(soonest, limiter.peek().retry_after)
+                return key
+            self._limiters[key] = self._limiters.pop(key)  # to the end of the line: the next call looks at others
+            soonest = min(soonest, limiter.idle_after)
         self._observer.capacity_reached(wanted)
         raise CapacityError(
             f"all {self.capacity} places are taken by ids with recent requests, expected an idle one",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from numbers import Real
+from typing import ClassVar
 from weakref import WeakSet
 
 from principal_kit.core.clock import Clock, monotonic
@@ -59,6 +60,8 @@ class LeasedLimiter(Limiter):
     most a quarter of `ttl` later) and refuses locally until then. `remaining` counts this worker's lease, and
     `retry_after` is a lower bound, since other workers compete.
     """
+
+    local: ClassVar[bool] = False
 
     __slots__ = (
         "__weakref__",

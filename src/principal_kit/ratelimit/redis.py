@@ -12,7 +12,7 @@ import hashlib
 import math
 from importlib.resources import files
 from numbers import Real
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -41,7 +41,8 @@ from principal_kit.ratelimit.decision import (
 )
 
 MICROSECONDS = 1_000_000
-# Errors that say "not now" rather than "your program is wrong".
+# Errors that say "not now" rather than "your program is wrong": by class, or by the first word of a reply that redis-py
+# has no class for.
 UNAVAILABLE = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -51,16 +52,12 @@ UNAVAILABLE = (
     TryAgainError,
     OutOfMemoryError,
 )
+UNAVAILABLE_REPLIES = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "LOADING", "OOM"})
 
 
-class Fallback(Protocol):
-    """What may stand in for Redis: any limiter of this process."""
-
-    def acquire(self, n: int = 1) -> Decision:
-        """Decide without Redis."""
-
-    def peek(self, n: int = 1) -> Decision:
-        """Say what `acquire(n)` would answer."""
+def is_unavailable(error: RedisError) -> bool:
+    """Say whether Redis cannot serve now, as opposed to refusing this very request."""
+    return isinstance(error, UNAVAILABLE) or str(error).partition(" ")[0] in UNAVAILABLE_REPLIES
 
 
 class Grant(NamedTuple):
@@ -141,6 +138,7 @@ class _RedisLimiter(Limiter):
     """Connection, script and failure policy, common to the limiters on Redis."""
 
     script: Script
+    local: ClassVar[bool] = False
     most: int  # largest cost of one request
 
     def __init__(
@@ -148,16 +146,20 @@ class _RedisLimiter(Limiter):
         client: redis.Redis | str,
         name: str,
         *,
-        on_error: str | Fallback = "closed",
+        on_error: str | Limiter = "closed",
         cooldown: float = 0.25,
         clock: Clock = monotonic,
         observer: Observer | None = None,
     ) -> None:
         if not name:
             raise InvalidArgument("name is empty, expected the prefix of the limiter's keys")
-        if on_error not in ("open", "closed", "raise") and not hasattr(on_error, "acquire"):
+        if isinstance(on_error, Limiter):
+            if not on_error.local:
+                raise InvalidArgument(f"on_error is {on_error!r}, which asks Redis too; expected a local limiter")
+        elif not isinstance(on_error, str) or on_error not in ("open", "closed", "raise"):
             raise InvalidArgument(f"on_error is {on_error!r}, expected 'open', 'closed', 'raise' or a local limiter")
         self.name = name
+        self._key("")  # raises if the name is no text that Redis could store
         self.on_error = on_error
         self._client = connect(client) if isinstance(client, str) else client
         self._observer = observer or Observer()
@@ -182,8 +184,10 @@ class _RedisLimiter(Limiter):
         """Delete the state of `id`. Raises Unavailable if Redis does not answer."""
         try:
             self._client.delete(self._key(id))
-        except UNAVAILABLE as error:
-            raise Unavailable(f"Redis cannot serve {self.name!r}: {error}") from error
+        except RedisError as error:
+            if is_unavailable(error):
+                raise Unavailable(f"Redis cannot serve {self.name!r}: {error}") from error
+            raise ServiceError(f"Redis refused to delete {self._key(id)!r}: {error}") from error
 
     @property
     def idle(self) -> bool:
@@ -191,23 +195,29 @@ class _RedisLimiter(Limiter):
         return True
 
     def _key(self, id: object) -> str:
-        return f"{self.name}:{id}"
+        key = f"{self.name}:{id}"
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"key is {key!r}, expected a name and an id that UTF-8 can encode") from error
+        return key
 
-    def _call(self, n: int, id: object, partial: bool) -> list[int]:
+    def _call(self, n: int, key: str, partial: bool) -> list[int]:
         raise NotImplementedError
 
     def _ask(self, n: int, id: object, partial: bool) -> Grant:
+        key = self._key(id)
         wait = self._breaker.wait
         if wait > 0:
             return self._without_redis(n, partial, wait, None)
         try:
-            granted, remaining, retry_us, at = self._call(n, id, partial)
-        except UNAVAILABLE as error:
+            granted, remaining, retry_us, at = self._call(n, key, partial)
+        except RedisError as error:
+            if not is_unavailable(error):
+                raise ServiceError(f"Redis refused {self.script.name!r} for {key!r}: {error}") from error
             self._observer.unavailable(error)
             self._breaker.failed()
             return self._without_redis(n, partial, self._breaker.wait, error)
-        except RedisError as error:
-            raise ServiceError(f"Redis refused {self.script.name!r} for {self._key(id)!r}: {error}") from error
         self._breaker.answered()
         return Grant(granted, remaining, (retry_us + 1) / MICROSECONDS if retry_us else 0.0, at / MICROSECONDS)
 
@@ -243,8 +253,9 @@ class RedisTokenBucket(_RedisLimiter):
         burst: tokens in a full bucket (>= 1).
         after_loss: what a bucket that Redis does not know starts with. "full": each loss of state (restart without
             persistence, failover to a lagging replica) can let one more burst through. "empty": it starts with what it
-            would have earned since Redis's state began, so a loss admits nothing extra, and new ids wait after a
-            restart.
+            would have earned since Redis's state began, so a restart that lost everything admits nothing extra, and
+            new ids wait after it. The loss of one key while the rest survives (eviction by maxmemory, DEL) is not
+            noticed: that bucket starts full if Redis's state is old. Keep limiters on a Redis that does not evict.
         on_error: without Redis, "open" admits, "closed" refuses, "raise" raises Unavailable, and a limiter decides
             locally.
         cooldown: seconds to leave Redis alone after a failure.
@@ -252,8 +263,13 @@ class RedisTokenBucket(_RedisLimiter):
         observer: told of failures, degraded decisions and script loads.
 
     Bound: in any interval of length T of Redis's time, an id is admitted at most `(1 + losses) * burst + rate * T`;
-        with "empty", `burst + rate * T`. O(1) time and about 100 bytes an id, gone when the bucket would be full
+        with "empty", `burst + rate * T` as long as state is lost only as a whole. O(1) time
+        and about 100 bytes an id, gone when the bucket would be full
         again. If Redis's clock steps back, a bucket earns nothing until the clock has caught up.
+
+    What is stored is credit in units that follow from `rate`. Limiters of one name must agree on `rate` and `burst`: a
+        changed rate reads the same credit as another number of tokens, at most a burst, until the id is idle. Give a
+        changed limit a new name.
     """
 
     script = Script("token_bucket")
@@ -266,7 +282,7 @@ class RedisTokenBucket(_RedisLimiter):
         burst: int,
         *,
         after_loss: str = "full",
-        on_error: str | Fallback = "closed",
+        on_error: str | Limiter = "closed",
         cooldown: float = 0.25,
         clock: Clock = monotonic,
         observer: Observer | None = None,
@@ -293,8 +309,8 @@ class RedisTokenBucket(_RedisLimiter):
         """Not offered: a look at shared state is stale before it returns. Raises InvalidArgument."""
         raise InvalidArgument("a shared bucket has no peek: what it says may be gone when you act on it; use acquire")
 
-    def _call(self, n: int, id: object, partial: bool) -> list[int]:
-        keys = (self._key(id), f"{self.name}@began")
+    def _call(self, n: int, key: str, partial: bool) -> list[int]:
+        keys = (key, f"{self.name}@began")
         return self.script.run(
             self._client, keys, (*self._arguments, n, int(partial), self._after_loss), self._observer
         )
@@ -308,7 +324,8 @@ class RedisSlidingWindowLog(_RedisLimiter):
         limit: most units admitted in any window (>= 1).
         window: seconds, at least one microsecond.
 
-    O(log limit) time and O(limit) memory an id, gone a second after the window. A loss of state admits up to `limit`
+    O(n log limit) time for a request of cost n, in which Redis serves nobody else (a cost of 10,000 takes it
+        milliseconds), and O(limit) memory an id, gone a second after the window. A loss of state admits up to `limit`
     more.
     """
 
@@ -321,7 +338,7 @@ class RedisSlidingWindowLog(_RedisLimiter):
         limit: int,
         window: Real,
         *,
-        on_error: str | Fallback = "closed",
+        on_error: str | Limiter = "closed",
         cooldown: float = 0.25,
         clock: Clock = monotonic,
         observer: Observer | None = None,
@@ -338,5 +355,5 @@ class RedisSlidingWindowLog(_RedisLimiter):
         """Not offered: a look at shared state is stale before it returns. Raises InvalidArgument."""
         raise InvalidArgument("a shared window has no peek: what it says may be gone when you act on it; use acquire")
 
-    def _call(self, n: int, id: object, partial: bool) -> list[int]:
-        return self.script.run(self._client, (self._key(id),), (self.limit, self._width, n), self._observer)
+    def _call(self, n: int, key: str, partial: bool) -> list[int]:
+        return self.script.run(self._client, (key,), (self.limit, self._width, n), self._observer)

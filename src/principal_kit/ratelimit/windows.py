@@ -11,7 +11,9 @@ from numbers import Real
 
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.ratelimit.decision import (
+    CLOCK_SLACK,
     READY,
+    SECONDS_PER_TICK,
     Decision,
     Limiter,
     nanoseconds,
@@ -43,6 +45,11 @@ class _Window(Limiter):
         if now > self._last:
             self._last = now
         return self._last
+
+    @property
+    def idle_after(self) -> float:
+        """Seconds until `idle` if nobody asks in between; 0.0 when idle."""
+        return self.peek(self.limit).retry_after
 
     def _answer(self, n: int, charge: bool) -> Decision:
         raise NotImplementedError
@@ -95,7 +102,7 @@ class SlidingWindowLog(_Window):
         else:
             now = self._last
         if n == 1 and now < self._blocked:
-            return new_decision(Decision, (False, 0, (self._blocked - now + 1) * 1e-9))
+            return new_decision(Decision, (False, 0, (self._blocked - now + 1) * SECONDS_PER_TICK + now * CLOCK_SLACK))
         expired = now - self._width
         times = self._times
         while times and times[0] <= expired:
@@ -114,7 +121,7 @@ class SlidingWindowLog(_Window):
     def _full(self, n: int, now: int) -> Decision:
         spare = self.limit - len(self._times)
         last_to_leave = self._times[n - spare - 1]
-        return new_decision(Decision, (False, spare, (last_to_leave + self._width - now + 1) * 1e-9))
+        return new_decision(Decision, (False, spare, seconds_until(last_to_leave + self._width - now, now)))
 
     def _answer(self, n: int, charge: bool) -> Decision:
         now = self._advance()
@@ -177,7 +184,7 @@ class SlidingWindowCounter(_Window):
         else:
             now = self._last
         if n == 1 and now < self._blocked:
-            return new_decision(Decision, (False, 0, (self._blocked - now + 1) * 1e-9))
+            return new_decision(Decision, (False, 0, (self._blocked - now + 1) * SECONDS_PER_TICK + now * CLOCK_SLACK))
         width = self._width
         elapsed = now - self._start
         if elapsed >= width:
@@ -196,7 +203,7 @@ class SlidingWindowCounter(_Window):
 
     def _full(self, n: int, elapsed: int) -> Decision:
         free = (self.limit - self._current) * self._width - self._previous * (self._width - elapsed)
-        return Decision(False, max(0, free) // self._width, seconds_until(self._wait(n, elapsed)))
+        return Decision(False, max(0, free) // self._width, seconds_until(self._wait(n, elapsed), self._last))
 
     def _wait(self, n: int, elapsed: int) -> int:
         """Nanoseconds until a refused request of cost `n` passes if nobody else asks."""
@@ -240,7 +247,7 @@ class FixedWindow(_Window):
             self._index, self._current = index, 0
         free = self.limit - self._current - n
         if free < 0:
-            return Decision(False, self.limit - self._current, seconds_until(self._width - elapsed))
+            return Decision(False, self.limit - self._current, seconds_until(self._width - elapsed, self._last))
         if charge:
             self._current += n
         return Decision(True, free, 0.0)
