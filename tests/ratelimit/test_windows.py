@@ -1,5 +1,6 @@
 """Windows: the log is exact, the counter is exact per aligned window and bounded elsewhere, the fixed window is not."""
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -243,3 +244,12 @@ def test_retry_after_is_not_short_on_a_wall_clock(kind, window):
         limiter.acquire()
         clock.advance(limiter.acquire().retry_after)
         assert limiter.acquire().allowed
+
+
+@pytest.mark.parametrize("kind", [SlidingWindowLog, SlidingWindowCounter, FixedWindow])
+def test_a_numpy_cost_counts_like_pythons(kind):
+    limiter = kind(np.int64(10), 1.0, clock=ManualClock())
+    assert type(limiter.acquire(np.int64(1)).remaining) is int
+    with pytest.raises(InvalidArgument):
+        limiter.acquire(1.0)
+    assert limiter.peek().remaining == 8

@@ -56,9 +56,7 @@ class _Window(Limiter):
 
     def acquire(self, n: int = 1) -> Decision:
         """Admit a request of cost `n`, or refuse it. Raises InvalidArgument if n < 1 or n > limit."""
-        if n != 1:
-            n = positive_count("n", n, self.limit)
-        return self._answer(n, True)
+        return self._answer(positive_count("n", n, self.limit), True)
 
     def peek(self, n: int = 1) -> Decision:
         """Say what `acquire(n)` would answer now."""
@@ -94,7 +92,7 @@ class SlidingWindowLog(_Window):
 
     def acquire(self, n: int = 1) -> Decision:
         """Admit a request of cost `n`, or refuse it. Raises InvalidArgument if n < 1 or n > limit."""
-        if n != 1:
+        if n.__class__ is not int or n != 1:
             n = positive_count("n", n, self.limit)
         now = self._read()
         if now > self._last:
@@ -176,7 +174,7 @@ class SlidingWindowCounter(_Window):
 
     def acquire(self, n: int = 1) -> Decision:
         """Admit a request of cost `n`, or refuse it. O(1). Raises InvalidArgument if n < 1 or n > limit."""
-        if n != 1:
+        if n.__class__ is not int or n != 1:
             n = positive_count("n", n, self.limit)
         now = self._read()
         if now > self._last:
