@@ -1,5 +1,6 @@
 """Buckets: three algorithms, one decision; never more than burst + rate * T; bad input changes nothing."""
 
+import math
 from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from principal_kit.core.clock import ManualClock
+from principal_kit.core.clock import ManualClock, monotonic
 from principal_kit.core.errors import CapacityError, InvalidArgument
 from principal_kit.ratelimit import GCRA, LeakyBucket, TokenBucket, required_burst
+from principal_kit.ratelimit.decision import spare_seconds
 
 BUCKETS = [TokenBucket, LeakyBucket, GCRA]
 
@@ -80,7 +82,8 @@ def test_waiting_retry_after_succeeds_and_waiting_less_does_not(kind, rate, burs
     assert limiter.acquire(n) == refusal
     start, wait = clock.ns, round(refusal.retry_after * 1e9)
     assert start + wait < 2**52
-    clock.ns = start + wait - 3  # a spare nanosecond and the rounding of clocks are documented
+    spare = math.ceil(spare_seconds(clock, 10**9) * 1e9)  # what a float clock's rounding may cost, as documented
+    clock.ns = start + wait - spare - 1
     assert not limiter.peek(n).allowed
     clock.ns = start + wait
     assert limiter.acquire(n).allowed
@@ -224,3 +227,9 @@ def test_retry_after_is_not_short_on_a_wall_clock(kind, rate):
         clock.advance(0.1 / rate)
         clock.advance(limiter.acquire().retry_after)
         assert limiter.acquire().allowed
+
+
+def test_the_spare_is_a_nanosecond_on_the_default_clock_and_below_two_microseconds_on_a_wall_clock():
+    assert spare_seconds(monotonic, 10**15) < 2e-9
+    assert spare_seconds(lambda: 0.0, 0) < 1e-7
+    assert spare_seconds(lambda: 1.76e9, 1_760_000_000 * 10**9) < 2e-6

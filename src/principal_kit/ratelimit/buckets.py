@@ -12,16 +12,15 @@ from numbers import Real
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import CapacityError
 from principal_kit.ratelimit.decision import (
-    CLOCK_SLACK,
     READY,
     SECONDS_PER_TICK,
-    SPARE_SECONDS,
     Decision,
     ExactRate,
     Limiter,
     nanoseconds,
     new_decision,
     positive_count,
+    spare_seconds,
 )
 
 
@@ -31,7 +30,7 @@ class _Bucket(Limiter):
     Time never moves back for a limiter: an earlier reading of the clock counts as no time passed.
     """
 
-    __slots__ = ("_cap", "_delay", "_earn", "_last", "_read", "_token", "burst", "rate")
+    __slots__ = ("_cap", "_delay", "_earn", "_last", "_read", "_spare", "_token", "burst", "rate")
 
     def __init__(self, rate: Real, burst: int, *, clock: Clock = monotonic) -> None:
         exact = ExactRate.per_second(rate)
@@ -42,6 +41,7 @@ class _Bucket(Limiter):
         self._delay = SECONDS_PER_TICK / self._earn  # s a missing credit takes; waits are floats, decisions never
         self._read = nanoseconds(clock)
         self._last = self._read()
+        self._spare = spare_seconds(clock, self._last)
         self.reset()
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class _Bucket(Limiter):
 
     def _refused(self, missing: int, spare: int) -> Decision:
         """Refuse for want of `missing` credits (> 0) with `spare` credits in hand."""
-        wait = missing * self._delay + self._now() * CLOCK_SLACK + SPARE_SECONDS
+        wait = missing * self._delay + self._spare
         return Decision(False, spare // self._token, wait)
 
 
@@ -104,7 +104,7 @@ class TokenBucket(_Bucket):
             left = credit // token
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._credit = credit
-        wait = (cost - credit) * self._delay + self._last * CLOCK_SLACK + SPARE_SECONDS
+        wait = (cost - credit) * self._delay + self._spare
         return new_decision(Decision, (False, 0 if credit < token else credit // token, wait))
 
     def peek(self, n: int = 1) -> Decision:
@@ -160,7 +160,7 @@ class LeakyBucket(_Bucket):
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
         self._level = level
         spare = self._cap - level
-        wait = (cost - spare) * self._delay + self._last * CLOCK_SLACK + SPARE_SECONDS
+        wait = (cost - spare) * self._delay + self._spare
         return new_decision(Decision, (False, 0 if spare < token else spare // token, wait))
 
     def enqueue(self, n: int = 1) -> float:
@@ -229,7 +229,7 @@ class GCRA(_Bucket):
             self._tat = after
             left = spare // token
             return READY[left] if left < 4096 else new_decision(Decision, (True, left, 0.0))
-        wait = -spare * self._delay + self._last * CLOCK_SLACK + SPARE_SECONDS
+        wait = -spare * self._delay + self._spare
         spare += cost
         return new_decision(Decision, (False, 0 if spare < token else spare // token, wait))
 

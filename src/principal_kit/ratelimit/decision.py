@@ -145,6 +145,19 @@ def nanoseconds(clock: Clock) -> Callable[[], int]:
     return lambda: int(clock() * 1e9 + 0.5)
 
 
+def spare_seconds(clock: Clock, start: int) -> float:
+    """Return what a bucket adds to every wait: fixed when it is made, so that refusing costs one addition.
+
+    The kit's default clock counts whole nanoseconds and needs no more than SPARE_SECONDS. For a clock in float seconds
+    the slack covers readings up to 2**27 s (four years) or at least twice `start`, whichever is more: 60 ns, or 1.9 us
+    on a wall clock that counts from 1970. A power of two, so that buckets made moments apart answer alike.
+    """
+    if clock is monotonic:
+        return SPARE_SECONDS
+    latest = 2 ** max(27, (abs(start) // NANOSECONDS).bit_length() + 1)
+    return SPARE_SECONDS + latest * NANOSECONDS * CLOCK_SLACK
+
+
 def seconds_until(ticks: int, now: int) -> float:
     """Return a wait of `ticks` nanoseconds in seconds, never short on a clock that shows `now` nanoseconds."""
     return (ticks + 1) * SECONDS_PER_TICK + now * CLOCK_SLACK
