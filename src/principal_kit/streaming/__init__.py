@@ -1,0 +1,1 @@
+"""Streams and files larger than memory: external sort, range-partitioned sort, windows with watermarks."""
