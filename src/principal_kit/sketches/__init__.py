@@ -3,6 +3,10 @@
 All share one interface: `add`, `add_many`, `merge`, `to_bytes`, `from_bytes`, `nbytes`, and a `seed`.
 """
 
+from principal_kit.sketches.decaying_top_k import DecayingTopK
+from principal_kit.sketches.heavy_hitters import Hitter
+from principal_kit.sketches.misra_gries import MisraGries
 from principal_kit.sketches.sketch import Sketch
+from principal_kit.sketches.space_saving import SpaceSaving
 
-__all__ = ["Sketch"]
+__all__ = ["DecayingTopK", "Hitter", "MisraGries", "Sketch", "SpaceSaving"]
