@@ -6,10 +6,10 @@ counter was not seen more often than that.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
+from heapq import heapify, heappush, heapreplace
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,7 @@ class SpaceSaving(HeavyHitters):
         super().__init__(k, seed)
         self._counts: dict[Key, int] = {}
         self._inherited: dict[Key, int] = {}
-        self._heap: list[tuple[int, int, Key]] = []  # (count when pushed, age, key): lags behind _counts
-        self._newest = 0
+        self._heap: list[tuple[int, int, Key]] = []  # (count when pushed, total then, key): lags behind
 
     def add(self, x: Key, count: int = 1) -> None:
         """Count `x` `count` times. Amortised O(log k). Raises InvalidArgument on a bad key or a count below 1."""
@@ -72,19 +71,19 @@ class SpaceSaving(HeavyHitters):
             x = checked_key(x)
         if type(count) is not int or count != 1:
             count = self._checked_count(count)
-        self.total += count
-        if x in self._counts:
-            self._counts[x] += count
+        counts = self._counts
+        self.total = now = self.total + count
+        if x in counts:
+            counts[x] += count
             return
-        self._newest += 1
-        if len(self._counts) < self.k:
-            inherited = 0
-            heapq.heappush(self._heap, (count, self._newest, x))
+        inherited = 0
+        if len(counts) < self.k:
+            heappush(self._heap, (count, now, x))
         else:
             inherited = self.error  # brings the smallest counter, of equal ones the oldest, to the heap's top
-            _, _, gone = heapq.heapreplace(self._heap, (inherited + count, self._newest, x))
-            del self._counts[gone], self._inherited[gone]
-        self._counts[x] = inherited + count
+            _, _, gone = heapreplace(self._heap, (inherited + count, now, x))
+            del counts[gone], self._inherited[gone]
+        counts[x] = inherited + count
         self._inherited[x] = inherited
 
     @property
@@ -92,12 +91,12 @@ class SpaceSaving(HeavyHitters):
         """The smallest counter once all are in use: no counter is higher by more. At most `error_bound`. O(1)."""
         if len(self._counts) < self.k:
             return 0
-        while True:
-            noted, age, key = self._heap[0]
-            count = self._counts[key]
-            if noted == count:
-                return count
-            heapq.heapreplace(self._heap, (count, age, key))  # it has grown since: sort it in again
+        heap, counts = self._heap, self._counts
+        noted, age, key = heap[0]
+        while noted != counts[key]:
+            heapreplace(heap, (counts[key], age, key))  # it has grown since: sort it in again
+            noted, age, key = heap[0]
+        return noted
 
     def add_many(self, keys: Any, counts: Any = None) -> None:
         """Count each key once, or `counts[i]` times. Integers are sorted chunk by chunk, the rest go to a hash table.
@@ -154,8 +153,7 @@ class SpaceSaving(HeavyHitters):
 
     def _index(self) -> None:
         self._heap = [(count, age, x) for age, (x, count) in enumerate(self._counts.items())]
-        self._newest = len(self._heap)
-        heapq.heapify(self._heap)
+        heapify(self._heap)
 
     def _absorb(self, other: SpaceSaving) -> None:
         total = self._joined(other)
