@@ -8,5 +8,6 @@ from principal_kit.sketches.heavy_hitters import Hitter
 from principal_kit.sketches.misra_gries import MisraGries
 from principal_kit.sketches.sketch import Sketch
 from principal_kit.sketches.space_saving import SpaceSaving
+from principal_kit.sketches.t_digest import TDigest
 
-__all__ = ["DecayingTopK", "Hitter", "MisraGries", "Sketch", "SpaceSaving"]
+__all__ = ["DecayingTopK", "Hitter", "MisraGries", "Sketch", "SpaceSaving", "TDigest"]
