@@ -1,5 +1,6 @@
 """Misra-Gries and Space-Saving against exact counts: bounds hold for any stream, split, batch and tree of merges."""
 
+import doctest
 import pickle
 from collections import Counter
 from fractions import Fraction
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from principal_kit.core.errors import CorruptionError, InvalidArgument
 from principal_kit.sketches import MisraGries, SpaceSaving
+from principal_kit.sketches import decaying_top_k, misra_gries, space_saving
 from principal_kit.sketches import heavy_hitters as shared
 
 BOTH = [MisraGries, SpaceSaving]
@@ -341,3 +343,10 @@ def test_impossible_contents_under_a_valid_checksum_are_corruption():
     other._inherited["a"] = 5  # more than its count
     with pytest.raises(CorruptionError):
         SpaceSaving.from_bytes(other.to_bytes())
+
+
+@pytest.mark.parametrize("module", [misra_gries, space_saving, decaying_top_k])
+def test_the_examples_of_the_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
