@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from principal_kit.core.errors import CorruptionError, InvalidArgument
-from principal_kit.sketches import MisraGries, SpaceSaving
-from principal_kit.sketches import decaying_top_k, misra_gries, space_saving
+from principal_kit.sketches import MisraGries, SpaceSaving, decaying_top_k, misra_gries, space_saving
 from principal_kit.sketches import heavy_hitters as shared
 
 BOTH = [MisraGries, SpaceSaving]

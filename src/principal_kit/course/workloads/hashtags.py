@@ -14,48 +14,13 @@ from principal_kit.core.errors import InvalidArgument
 from principal_kit.core.hashing import is_integer
 
 _FIRST = [
-    "music",
-    "news",
-    "game",
-    "food",
-    "travel",
-    "book",
-    "film",
-    "sport",
-    "art",
-    "tech",
-    "city",
-    "home",
-    "photo",
-    "dance",
-    "wild",
-    "slow",
-    "daily",
-    "open",
-    "new",
-    "good",
-]
+    "music", "news", "game", "food", "travel", "book", "film", "sport", "art", "tech",
+    "city", "home", "photo", "dance", "wild", "slow", "daily", "open", "new", "good",
+]  # fmt: skip
 _SECOND = [
-    "monday",
-    "friday",
-    "night",
-    "love",
-    "life",
-    "time",
-    "world",
-    "fans",
-    "talk",
-    "club",
-    "lab",
-    "day",
-    "week",
-    "tips",
-    "live",
-    "show",
-    "trip",
-    "pics",
-    "stories",
-]
+    "monday", "friday", "night", "love", "life", "time", "world", "fans", "talk",
+    "club", "lab", "day", "week", "tips", "live", "show", "trip", "pics", "stories",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
