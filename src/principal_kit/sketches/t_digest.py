@@ -24,6 +24,7 @@ _PIECE = (
 )  # values sorted at once: 128 KiB stay in a core's second-level cache, and wide rows sort faster than long
 _SLAB = 64 * _PIECE  # values thinned before a fold: bounds the working memory of a batch
 _FEW = 64  # shorter batches join the single values
+_MOST_WEIGHT = 1e308  # in all: sums of weights stay finite in any order
 
 # A table of centroids is a float64 array of four rows, sorted by the first: mean, weight, least and greatest value.
 
@@ -148,8 +149,8 @@ class TDigest(Sketch):
     def _check_weight(self, least: float, total: float) -> None:
         if least <= 0:
             raise InvalidArgument(f"a weight of {least!r}: expected finite numbers > 0")
-        if not isfinite(self._weight + len(self._singles) + total):
-            raise InvalidArgument(f"weights of {total!r} more would overflow the total")
+        if not self._weight + len(self._singles) + total <= _MOST_WEIGHT:
+            raise InvalidArgument(f"a weight of {total!r} more: the total can be {_MOST_WEIGHT} at most")
 
     # ── folding: the merging t-digest ────────────────────────────────────────────────────────────
 
@@ -160,8 +161,8 @@ class TDigest(Sketch):
         parts = (self._table, *self._tables, np.stack((units, np.ones(units.size), units, units)))
         table = np.concatenate(parts, axis=1)
         order = np.argsort(table[0], kind="stable")  # runs that are sorted already merge in linear time
-        self._weight += len(self._singles)
         self._table = self._joined(table[:, order])
+        self._weight = float(self._table[1].sum())
         self._forget_pending()
 
     def _joined(self, table: np.ndarray) -> np.ndarray:
@@ -296,11 +297,11 @@ class TDigest(Sketch):
     def _write(self, writer: Writer) -> None:
         if self.count:
             self._settled()
-        writer.pack("QQd", self.compression, self.seed, self._weight).array(self._table.ravel())
+        writer.pack("QQ", self.compression, self.seed).array(self._table.ravel())
 
     @classmethod
     def _read(cls, reader: Reader) -> Self:
-        compression, seed, weight = reader.unpack("QQd")
+        compression, seed = reader.unpack("QQ")
         digest = cls(compression, seed=seed)
         flat = reader.array(np.float64)
         if flat.size % 4 or flat.size > 8 * compression or not np.isfinite(flat).all():
@@ -308,9 +309,10 @@ class TDigest(Sketch):
         table = flat.reshape(4, -1)
         mean, weights, low, high = table
         in_order = (mean[1:] >= mean[:-1]).all() and (low <= mean).all() and (mean <= high).all()
-        if not in_order or not (weights > 0).all() or not np.isclose(weights.sum(), weight, rtol=1e-6, atol=0):
-            raise CorruptionError("centroids out of order, or whose weights do not add up")
-        digest._table, digest._weight = table, weight
+        if not in_order or not (weights > 0).all():
+            raise CorruptionError("centroids out of order, or without weight")
+        digest._check_weight(1.0, float(weights.sum()))
+        digest._table, digest._weight = table, float(weights.sum())
         return digest
 
 
