@@ -3,6 +3,7 @@
 All share one interface: `add`, `add_many`, `merge`, `to_bytes`, `from_bytes`, `nbytes`, and a `seed`.
 """
 
+from principal_kit.sketches.bucket_histogram import BucketHistogram
 from principal_kit.sketches.decaying_top_k import DecayingTopK
 from principal_kit.sketches.heavy_hitters import Hitter
 from principal_kit.sketches.misra_gries import MisraGries
@@ -10,4 +11,4 @@ from principal_kit.sketches.sketch import Sketch
 from principal_kit.sketches.space_saving import SpaceSaving
 from principal_kit.sketches.t_digest import TDigest
 
-__all__ = ["DecayingTopK", "Hitter", "MisraGries", "Sketch", "SpaceSaving", "TDigest"]
+__all__ = ["BucketHistogram", "DecayingTopK", "Hitter", "MisraGries", "Sketch", "SpaceSaving", "TDigest"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from math import isfinite
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from principal_kit.core.codec import Reader, Writer
 from principal_kit.core.errors import CorruptionError, InvalidArgument
 from principal_kit.core.hashing import check_seed, is_integer
+from principal_kit.sketches.real_numbers import fractions, number, numbers, reals, shaped
 from principal_kit.sketches.sketch import Sketch
 
 _PIECE = (
@@ -82,14 +82,14 @@ class TDigest(Sketch):
     def add(self, x: float) -> None:
         """Take in one finite number. Amortised O(1). Raises InvalidArgument on anything else."""
         if type(x) is not float or x - x != 0.0:
-            x = _number(x, "value")
+            x = number(x)
         self._singles.append(x)
         if len(self._singles) >= self._room:
             self._fold()
 
     def add_weighted(self, x: float, w: float) -> None:
         """Take in `x` as if it had come `w` > 0 times, a fraction or whole. Amortised O(1). Raises InvalidArgument."""
-        x, w = _number(x, "value"), _number(w, "weight")
+        x, w = number(x), number(w, "weight")
         self._check_weight(w, w)
         self._take_tables([np.array([[x], [w], [x], [x]])], w)
 
@@ -103,9 +103,9 @@ class TDigest(Sketch):
         Complexity: O(n log n), sorted in pieces of 16,384 with 30 MB of working memory at most.
         Raises InvalidArgument on NaN, infinities, bools, other types or shapes; nothing has changed then.
         """
-        values = _numbers(xs, "value")
+        values = numbers(xs)
         if weights is not None:
-            self._add_weighted_many(values, _numbers(weights, "weight"))
+            self._add_weighted_many(values, numbers(weights, "weight"))
         elif values.size < _FEW:
             self._singles += values.tolist()
             self._fold_if_full()
@@ -200,20 +200,20 @@ class TDigest(Sketch):
         Between neighbours it is interpolated (numpy's method "hazen"); 0 and 1 are the exact minimum and maximum.
         Raises InvalidArgument on q outside [0, 1] and on an empty digest.
         """
-        wanted, curve = _fractions(q), self._settled()
+        wanted, curve = fractions(q), self._settled()
         at = wanted * curve.total
         low, high = curve.value_bounds(at)
-        return _shaped(np.clip(_interpolated(at, curve.middles, curve.values), low, high), q)
+        return shaped(np.clip(_interpolated(at, curve.middles, curve.values), low, high), q)
 
     def cdf(self, x: Any) -> Any:
         """The fraction of the weight at or below `x`, a float or an array in the shape of `x`; exact at the tails.
 
         Raises InvalidArgument on NaN, on anything but numbers and on an empty digest.
         """
-        wanted, curve = _reals(x), self._settled()
+        wanted, curve = reals(x), self._settled()
         least, most = curve.weight_bounds(wanted)
         at = np.clip(_interpolated(wanted, curve.values, curve.steps), least, most)
-        return _shaped(at / curve.total, x)
+        return shaped(at / curve.total, x)
 
     def bounds(self, q: Any) -> tuple[Any, Any]:
         """Values that enclose the exact `q`-quantile (by any definition) of all that was added, as floats or arrays.
@@ -221,15 +221,15 @@ class TDigest(Sketch):
         Always right, for they come from the least and greatest value of each centroid; how far apart they are depends
         on the data. Raises InvalidArgument as `quantile` does.
         """
-        wanted, curve = _fractions(q), self._settled()
+        wanted, curve = fractions(q), self._settled()
         low, high = curve.value_bounds(wanted * curve.total)
-        return _shaped(low, q), _shaped(high, q)
+        return shaped(low, q), shaped(high, q)
 
     def rank_bounds(self, x: Any) -> tuple[Any, Any]:
         """Fractions that enclose the exact share of weight at or below `x`, floats or arrays. Raises as `cdf` does."""
-        wanted, curve = _reals(x), self._settled()
+        wanted, curve = reals(x), self._settled()
         least, most = curve.weight_bounds(wanted)
-        return _shaped(least / curve.total, x), _shaped(most / curve.total, x)
+        return shaped(least / curve.total, x), shaped(most / curve.total, x)
 
     @property
     def count(self) -> float:
@@ -406,69 +406,3 @@ def _thinned(rows: np.ndarray, tail: int, compression: int) -> np.ndarray:
     mean = np.clip(np.add.reduceat(rows, starts, axis=1) * (group / (ends - starts)), low, high)
     weight = np.broadcast_to((ends - starts).astype(np.float64), mean.shape)
     return np.stack((mean.ravel(), weight.ravel(), low.ravel(), high.ravel()))
-
-
-# ── checking what comes in ───────────────────────────────────────────────────────────────────────
-
-
-def _number(x: Any, what: str) -> float:
-    if isinstance(x, (float, np.floating)) or is_integer(x):
-        try:
-            number = float(x)
-        except OverflowError:
-            raise InvalidArgument(f"a {what} of {x!r} is beyond the largest float") from None
-        if isfinite(number):
-            return number
-    raise InvalidArgument(f"a {what} of {x!r}: expected a finite number")
-
-
-def _numbers(xs: Any, what: str) -> np.ndarray:
-    """Many finite numbers as one float64 array; a view where they are one already."""
-    if hasattr(xs, "to_numpy"):
-        xs = xs.to_numpy()
-    if not isinstance(xs, np.ndarray):
-        xs = _listed(xs, what)
-    if isinstance(xs, np.ma.MaskedArray):
-        raise InvalidArgument(f"{what}s are a masked array: fill it or drop what is masked")
-    if xs.ndim != 1 or xs.dtype.kind not in "fiu":
-        raise InvalidArgument(f"{what}s of dtype {xs.dtype} and shape {xs.shape}: expected numbers in one dimension")
-    with np.errstate(over="ignore"):  # a long double may not fit: refused below
-        array = np.ascontiguousarray(xs, dtype=np.float64)
-    if not np.isfinite(array).all():
-        at = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise InvalidArgument(f"the {what} at {at} is {xs[at]!r}: expected finite numbers")
-    return array
-
-
-def _listed(xs: Any, what: str) -> np.ndarray:
-    if isinstance(xs, (str, bytes, bytearray, memoryview)) or not isinstance(xs, Iterable):
-        raise InvalidArgument(f"{what}s of type {type(xs).__name__}: expected an array or an iterable of numbers")
-    items = xs if isinstance(xs, (list, tuple, range)) else list(xs)
-    if set(map(type, items)) <= {float, int}:
-        try:
-            return np.array(items, dtype=np.float64)
-        except OverflowError:
-            pass  # the slow path names the culprit
-    return np.array([_number(x, what) for x in items], dtype=np.float64)
-
-
-def _fractions(q: Any) -> np.ndarray:
-    wanted = _reals(q)
-    if not ((wanted >= 0) & (wanted <= 1)).all():
-        raise InvalidArgument(f"q={q!r}: expected fractions in [0, 1]")
-    return wanted
-
-
-def _reals(x: Any) -> np.ndarray:
-    array = np.asarray(x)
-    if (array.dtype.kind not in "fiu" and array.size) or np.ma.isMaskedArray(x):
-        raise InvalidArgument(f"{x!r}: expected a number or an array of numbers")
-    array = array.astype(np.float64)
-    if np.isnan(array).any():
-        raise InvalidArgument(f"{x!r}: expected numbers, got NaN")
-    return array
-
-
-def _shaped(result: np.ndarray, like: Any) -> Any:
-    """A float for a scalar question, else the array."""
-    return float(result) if np.ndim(like) == 0 else result
