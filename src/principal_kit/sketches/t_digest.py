@@ -49,8 +49,8 @@ class TDigest(Sketch):
     cached pieces; `merge` amortised O(compression); queries O(log compression) once folded; memory O(compression).
 
     Source: Dunning and Ertl, "Computing Extremely Accurate Quantiles Using t-Digests", arXiv:1902.04023, 2019: the
-    merging variant and k1. Cells are fixed in q where the paper packs greedily: they stay put from fold to fold, which
-    measured half the error (k2 and k3 measured ten times k1's error at the median).
+    merging variant and k1 (k2 and k3, with as many centroids, measured at least four times its error at the median).
+    Cells are fixed in q where the paper packs greedily: centroids stay put from fold to fold, and their number is bounded.
 
     >>> digest = TDigest()
     >>> digest.add_many(range(1, 1001))
