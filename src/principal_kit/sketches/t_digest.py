@@ -50,7 +50,7 @@ class TDigest(Sketch):
 
     Source: Dunning and Ertl, "Computing Extremely Accurate Quantiles Using t-Digests", arXiv:1902.04023, 2019: the
     merging variant and k1 (k2 and k3, with as many centroids, measured at least four times its error at the median).
-    Cells are fixed in q where the paper packs greedily: centroids stay put from fold to fold, and their number is bounded.
+    Cells are fixed in q where the paper packs greedily: centroids stay put from fold to fold, their number is bounded.
 
     >>> digest = TDigest()
     >>> digest.add_many(range(1, 1001))
