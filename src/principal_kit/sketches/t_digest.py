@@ -100,7 +100,7 @@ class TDigest(Sketch):
             xs: a one-dimensional array of floats or integers, a pandas Series, or an iterable of numbers.
             weights: None, or as many finite numbers > 0.
 
-        Complexity: O(n log n), sorted in pieces of 16,384 with 30 MB of working memory at most.
+        Complexity: O(n log n), sorted in pieces of 16,384 with 15 MB of working memory at most, besides a converted copy.
         Raises InvalidArgument on NaN, infinities, bools, other types or shapes; nothing has changed then.
         """
         values = numbers(xs)
@@ -119,8 +119,8 @@ class TDigest(Sketch):
             with np.errstate(over="ignore"):
                 total = float(weights.sum())
             self._check_weight(float(weights.min()), total)
-            for at in range(0, values.size, _SLAB):
-                part, w = values[at : at + _SLAB], weights[at : at + _SLAB]
+            for at in range(0, values.size, 4 * _PIECE):
+                part, w = values[at : at + 4 * _PIECE], weights[at : at + 4 * _PIECE]
                 self._take_tables([np.stack((part, w, part, part))], float(w.sum()))
 
     def _add_units(self, values: np.ndarray) -> None:
