@@ -100,7 +100,7 @@ class TDigest(Sketch):
             xs: a one-dimensional array of floats or integers, a pandas Series, or an iterable of numbers.
             weights: None, or as many finite numbers > 0.
 
-        Complexity: O(n log n), sorted in pieces of 16,384 with 15 MB of working memory at most, besides a converted copy.
+        Complexity: O(n log n) in pieces of 16,384, with 15 MB of working memory at most (besides a converted copy).
         Raises InvalidArgument on NaN, infinities, bools, other types or shapes; nothing has changed then.
         """
         values = numbers(xs)
