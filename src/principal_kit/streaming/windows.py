@@ -383,7 +383,7 @@ class SessionWindows(Windows):
     An event between two sessions bridges them: they become one, and its result names those reported before that it
     replaces. An event is late once the watermark has passed its time + allowed_lateness. No session that it could
     touch has been forgotten before, so the sessions are always the gap-merge of the events taken, whatever their order.
-    Events exactly a gap apart are two sessions, since [start, end) excludes the end; Spark's `session_window` joins them.
+    Events exactly a gap apart are two sessions, as [start, end) excludes the end; Spark's `session_window` joins them.
 
     Args:
         gap: silence that ends a session, >= 1.
