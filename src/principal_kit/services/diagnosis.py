@@ -13,7 +13,7 @@ import psutil
 
 from principal_kit.core.errors import KitError
 from principal_kit.services import jars, java, redis_server, state
-from principal_kit.services.endpoint import accepts, parse_address
+from principal_kit.services.endpoint import accepts, parse_servers
 from principal_kit.services.process import says
 from principal_kit.services.versions import WANTED
 
@@ -42,12 +42,11 @@ def _source(kind: str) -> tuple[str, str]:
     text = os.environ.get(variable, "")
     if text:
         try:
-            host, port = parse_address(text, variable=variable)
+            servers = parse_servers(text, variable=variable)
         except KitError as error:
             return "external", str(error)
-        return "external", "" if accepts(
-            host, port, 2.0
-        ) else f"nothing answers at {text}: start it, or `unset {variable}`"
+        silent = [f"{host}:{port}" for host, port, _ in servers if not accepts(host, port, 2.0)]
+        return "external", f"nothing answers at {', '.join(silent)}: start it, or `unset {variable}`" if silent else ""
     try:
         return ("running" if state.read(kind) else "embedded"), ""
     except KitError as error:

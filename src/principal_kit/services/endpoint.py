@@ -8,6 +8,7 @@ import socket
 from typing import Literal, Self
 
 from principal_kit.core.errors import InvalidArgument, ServiceError
+from principal_kit.services.container import Container
 from principal_kit.services.process import ServerProcess
 
 Source = Literal["external", "running", "embedded"]
@@ -18,13 +19,23 @@ class Endpoint:
 
     Attributes: `name`, `host`, `port`, `version`, `source` ("external": named by an environment variable, "running":
     started by `principal-kit up`, "embedded": started here), `pid` (None unless embedded).
+
+    A server that you name with its container (`container@host:port`) can be killed, paused and restarted like an
+    embedded one; any other that we do not run is left alone.
     """
 
     def __init__(
-        self, name: str, host: str, port: int, version: str, source: Source, process: ServerProcess | None = None
+        self,
+        name: str,
+        host: str,
+        port: int,
+        version: str,
+        source: Source,
+        process: ServerProcess | None = None,
+        container: Container | None = None,
     ) -> None:
         self.name, self.host, self.port, self.version, self.source = name, host, port, version, source
-        self._process = process
+        self._process, self._container = process, container
 
     @property
     def address(self) -> str:
@@ -42,8 +53,16 @@ class Endpoint:
         return accepts(self.host, self.port)
 
     def kill(self) -> None:
-        """SIGKILL an embedded server, as an outage would. Raises ServiceError on one we do not run."""
-        self._own("kill").kill()
+        """SIGKILL, as an outage would. Raises ServiceError on a server that is not ours to kill."""
+        (self._container or self._own("kill")).kill()
+
+    def pause(self) -> None:
+        """Freeze it: memory kept, connections open, no answers. Raises ServiceError on a server not ours to freeze."""
+        (self._container or self._own("pause")).pause()
+
+    def unpause(self) -> None:
+        """Let a frozen server go on. Raises ServiceError on a server that is not ours."""
+        (self._container or self._own("unpause")).unpause()
 
     def stop(self) -> None:
         """Stop an embedded server and remove its directory; does nothing to one we do not run."""
@@ -54,7 +73,8 @@ class Endpoint:
         if self._process is None:
             raise ServiceError(
                 f"{self.name} at {self.address} is {self.source}: "
-                f"this interpreter did not start it and will not {verb} it"
+                f"this interpreter did not start it and will not {verb} it "
+                "(a container may be named: container@host:port)"
             )
         return self._process
 
@@ -85,18 +105,29 @@ def parse_address(text: str, *, variable: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
-def from_environment(variable: str) -> tuple[str, int] | None:
-    """host and port named by `variable`, None when it is unset or empty.
+def parse_servers(text: str, *, variable: str) -> list[tuple[str, int, Container | None]]:
+    """Split a list of [container@]host:port, joined by commas. Raises InvalidArgument when a part is malformed."""
+    servers = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        container, at, address = part.rpartition("@")
+        host, port = parse_address(address, variable=variable)
+        servers.append((host, port, Container(container) if at else None))
+    if text.strip() and not servers:
+        raise InvalidArgument(f"{variable}={text!r}: expected host:port")
+    return servers
+
+
+def from_environment(variable: str) -> tuple[str, int, Container | None] | None:
+    """The server named by `variable`, the first that answers of several; None when it is unset or empty.
 
     Raises InvalidArgument when malformed, ServiceError when nothing answers there.
     """
     text = os.environ.get(variable, "")
     if not text:
         return None
-    host, port = parse_address(text, variable=variable)
-    if not accepts(host, port, seconds=3.0):
-        raise ServiceError(
-            f"{variable}={text}: nothing accepts connections there; "
-            f"start it, or unset {variable} to use an embedded server"
-        )
-    return host, port
+    for host, port, container in parse_servers(text, variable=variable):
+        if accepts(host, port, seconds=3.0):
+            return host, port, container
+    raise ServiceError(
+        f"{variable}={text}: nothing accepts connections there; start it, or unset {variable} to use an embedded server"
+    )

@@ -8,6 +8,7 @@ version.
 from __future__ import annotations
 
 import base64
+import os
 import uuid
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from principal_kit.core.errors import MissingPrerequisite, ServiceError
 from principal_kit.services import class_archive, jars, java
-from principal_kit.services.endpoint import Endpoint, Source, from_environment
+from principal_kit.services.container import Container
+from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_servers
 from principal_kit.services.kafka_release import release
 from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
 from principal_kit.services.versions import WANTED, check_version
@@ -41,24 +43,30 @@ def _driver() -> Any:
 
 
 class KafkaEndpoint(Endpoint):
-    """A Kafka broker; `producer`, `consumer` and `admin` give kafka-python clients for it."""
+    """A Kafka broker; `producer`, `consumer` and `admin` give kafka-python clients for it.
+
+    Of a cluster, `others` are the addresses of the brokers beside it: clients are told all, so that they find the
+    cluster whichever broker is down.
+    """
+
+    others: tuple[str, ...] = ()
 
     @property
     def bootstrap_servers(self) -> str:
-        """host:port, as clients want it."""
-        return self.address
+        """host:port, as clients want it; several, joined by commas, for a cluster."""
+        return ",".join((self.address, *self.others))
 
     def producer(self, **options: Any) -> KafkaProducer:
         """A `kafka.KafkaProducer`; options go to its constructor."""
-        return _driver().KafkaProducer(bootstrap_servers=self.address, **options)
+        return _driver().KafkaProducer(bootstrap_servers=self.bootstrap_servers, **options)
 
     def consumer(self, *topics: str, **options: Any) -> KafkaConsumer:
         """A `kafka.KafkaConsumer` of `topics`; options go to its constructor."""
-        return _driver().KafkaConsumer(*topics, bootstrap_servers=self.address, **options)
+        return _driver().KafkaConsumer(*topics, bootstrap_servers=self.bootstrap_servers, **options)
 
     def admin(self, **options: Any) -> KafkaAdminClient:
         """A `kafka.KafkaAdminClient`; options go to its constructor."""
-        return _driver().KafkaAdminClient(bootstrap_servers=self.address, **options)
+        return _driver().KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, **options)
 
 
 def _id() -> str:
@@ -190,16 +198,23 @@ def train(dump: Path) -> None:
         admin.close()
 
 
-def attach(host: str, port: int, source: Source) -> KafkaEndpoint:
+def attach(host: str, port: int, source: Source, container: Container | None = None) -> KafkaEndpoint:
     """An endpoint for a broker somebody else runs.
 
     Raises ServiceError if it does not answer as Kafka, InvalidArgument if its release is too old.
     """
     _driver()
-    return KafkaEndpoint("kafka", host, port, check_version("kafka", release(host, port)), source)
+    version = check_version("kafka", release(host, port))
+    return KafkaEndpoint("kafka", host, port, version, source, container=container)
 
 
 def external() -> KafkaEndpoint | None:
-    """The broker PRINCIPAL_KIT_KAFKA names, or None."""
-    address = from_environment("PRINCIPAL_KIT_KAFKA")
-    return attach(*address, "external") if address else None
+    """The broker PRINCIPAL_KIT_KAFKA names, or None; of several, the first that answers, and it knows the others."""
+    variable = "PRINCIPAL_KIT_KAFKA"
+    server = from_environment(variable)
+    if server is None:
+        return None
+    endpoint = attach(*server[:2], "external", server[2])
+    every = [f"{host}:{port}" for host, port, _ in parse_servers(os.environ[variable], variable=variable)]
+    endpoint.others = tuple(address for address in every if address != endpoint.address)
+    return endpoint

@@ -203,6 +203,18 @@ class ServerProcess:
                 self.process.kill()
                 self.process.wait(timeout=5)
 
+    def pause(self) -> None:
+        """SIGSTOP: the server keeps its memory and its connections, and answers nobody."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.process is not None:
+                self.process.suspend()
+
+    def unpause(self) -> None:
+        """SIGCONT after `pause`."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.process is not None:
+                self.process.resume()
+
     def stop(self) -> None:
         """End the server and remove its directory; idempotent, returns when both are gone. At most grace + 7 s."""
         if os.getpid() != self._owner:

@@ -12,11 +12,13 @@ import re
 import shutil
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from principal_kit.core.errors import InvalidArgument, KitError, MissingPrerequisite, ServiceError
-from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_address
+from principal_kit.services.container import Container
+from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_servers
 from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free, says
 from principal_kit.services.versions import check_version
 
@@ -103,9 +105,26 @@ class RedisEndpoint(Endpoint):
             return False
 
     def restart(self) -> None:
-        """Start an embedded server again on the same port, empty. Raises ServiceError on one we do not run."""
+        """Start it again on the same port, empty (a container: with what its volume holds).
+
+        Raises ServiceError on a server that is not ours to restart, or that does not come up.
+        """
+        if self._container:
+            self._container.start()
+            _wait_for_pong(self, START_SECONDS)
+            return
         self._own("restart").stop()
         self._process = _spawn(self.name, self.port)
+
+
+def _wait_for_pong(endpoint: RedisEndpoint, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not endpoint.ping():
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"{endpoint.name} at {endpoint.address} did not answer within {seconds:g} s of its start"
+            )
+        time.sleep(0.05)
 
 
 def _spawn(name: str, port: int) -> ServerProcess:
@@ -158,23 +177,26 @@ def start(name: str = "redis", port: int | None = None) -> RedisEndpoint:
     return RedisEndpoint(name, LOOPBACK, chosen, version, "embedded", process)
 
 
-def attach(host: str, port: int, source: Source, name: str = "redis") -> RedisEndpoint:
+def attach(
+    host: str, port: int, source: Source, name: str = "redis", container: Container | None = None
+) -> RedisEndpoint:
     """An endpoint for a server somebody else runs.
 
     Raises ServiceError if it does not answer as Redis, InvalidArgument if its version is unknown.
     """
     _require_driver()
-    return RedisEndpoint(name, host, port, check_version("redis", _about(host, port)[0]), source)
+    version = check_version("redis", _about(host, port)[0])
+    return RedisEndpoint(name, host, port, version, source, container=container)
 
 
 def external() -> RedisEndpoint | None:
     """The server PRINCIPAL_KIT_REDIS names, or None."""
-    address = from_environment("PRINCIPAL_KIT_REDIS")
-    return attach(*address, "external") if address else None
+    server = from_environment("PRINCIPAL_KIT_REDIS")
+    return attach(*server[:2], "external", container=server[2]) if server else None
 
 
 def nodes(n: int) -> list[RedisEndpoint]:
-    """`n` separate Redis servers, named redis-0 …; PRINCIPAL_KIT_REDIS_NODES=host:port,… uses yours instead.
+    """`n` separate Redis servers, named redis-0 …; PRINCIPAL_KIT_REDIS_NODES=[container@]host:port,… uses yours.
 
     Raises InvalidArgument if n is not in 1…64 or fewer addresses are given than asked for.
     """
@@ -182,12 +204,13 @@ def nodes(n: int) -> list[RedisEndpoint]:
         raise InvalidArgument(f"redis_nodes({n!r}): expected 1 to {_MAX_NODES} nodes")
     text = os.environ.get("PRINCIPAL_KIT_REDIS_NODES", "")
     if text:
-        addresses = [
-            parse_address(part, variable="PRINCIPAL_KIT_REDIS_NODES") for part in text.split(",") if part.strip()
+        servers = parse_servers(text, variable="PRINCIPAL_KIT_REDIS_NODES")
+        if len(servers) < n:
+            raise InvalidArgument(f"PRINCIPAL_KIT_REDIS_NODES names {len(servers)} servers, this chapter needs {n}")
+        return [
+            attach(host, port, "external", f"redis-{i}", container)
+            for i, (host, port, container) in enumerate(servers[:n])
         ]
-        if len(addresses) < n:
-            raise InvalidArgument(f"PRINCIPAL_KIT_REDIS_NODES names {len(addresses)} servers, this chapter needs {n}")
-        return [attach(host, port, "external", f"redis-{i}") for i, (host, port) in enumerate(addresses[:n])]
     started: list[RedisEndpoint] = []
     try:
         for i in range(n):
