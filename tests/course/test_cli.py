@@ -85,11 +85,13 @@ def test_a_failing_cell_shows_source_error_and_copy_and_exits_1(monkeypatch):
         )
 
     monkeypatch.setattr(run_module, "run", fails)
+    monkeypatch.setenv("PRINCIPAL_KIT_REDIS", "127.0.0.1:1")
     done = call("run", "--all")
     assert done.exit_code == 1
     for piece in (
         "x[2]",
         "failed chapter 1.1 failed in code cell 4: IndexError: list index [out] of range",
+        "nothing answers at 127.0.0.1:1: start it, or `unset PRINCIPAL_KIT_REDIS`",
         "/c.failed",
     ):
         assert piece in done.stderr

@@ -87,3 +87,16 @@ def test_java_home_comes_first(monkeypatch, tmp_path):
     program.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert java.find() == (str(program), 21)
+
+
+def test_silent_names_each_server_that_a_variable_names_and_nothing_else(monkeypatch, redis_server):
+    assert diagnosis.silent() == []
+    monkeypatch.setenv("PRINCIPAL_KIT_REDIS", f"box@{redis_server.address}")
+    monkeypatch.setenv("PRINCIPAL_KIT_REDIS_NODES", f"{redis_server.address},127.0.0.1:1")
+    monkeypatch.setenv("PRINCIPAL_KIT_KAFKA", "127.0.0.1:2,127.0.0.1:3")
+    monkeypatch.setenv("PRINCIPAL_KIT_SPARK", "sc://127.0.0.1:4")
+    assert diagnosis.silent() == [
+        "nothing answers at 127.0.0.1:1: start it, or `unset PRINCIPAL_KIT_REDIS_NODES`",
+        "nothing answers at 127.0.0.1:2, 127.0.0.1:3: start it, or `unset PRINCIPAL_KIT_KAFKA`",
+        "nothing answers at 127.0.0.1:4: start it, or `unset PRINCIPAL_KIT_SPARK`",
+    ]

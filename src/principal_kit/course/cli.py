@@ -114,11 +114,15 @@ def _show_failure(error: Any) -> None:
     """The cell's source, the last lines of its traceback, the error and where the copy is."""
     from rich.syntax import Syntax
 
+    from principal_kit.services import diagnosis
+
     if error.source:
         problems.print(Syntax(error.source, "python", background_color="default", line_numbers=True))
     if error.traceback:
         problems.print(escape("\n".join(error.traceback.splitlines()[-12:])), style="dim", soft_wrap=True)
     problems.print(f"[bold red]failed[/] {escape(str(error))}", soft_wrap=True)
+    for line in diagnosis.silent():
+        problems.print(escape(line), soft_wrap=True)
     problems.print(f"what ran before it: {_short(error.copy)}", soft_wrap=True)
 
 

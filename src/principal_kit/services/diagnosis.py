@@ -45,8 +45,8 @@ def _source(kind: str) -> tuple[str, str]:
             servers = parse_servers(text, variable=variable)
         except KitError as error:
             return "external", str(error)
-        silent = [f"{host}:{port}" for host, port, _ in servers if not accepts(host, port, 2.0)]
-        return "external", f"nothing answers at {', '.join(silent)}: start it, or `unset {variable}`" if silent else ""
+        mute = [f"{host}:{port}" for host, port, _ in servers if not accepts(host, port, 2.0)]
+        return "external", f"nothing answers at {', '.join(mute)}: start it, or `unset {variable}`" if mute else ""
     try:
         return ("running" if state.read(kind) else "embedded"), ""
     except KitError as error:
@@ -126,12 +126,32 @@ def _spark() -> Row:
 
     found = _package("pyspark")
     try:
-        address, fix = spark_session.remote_address(), ""
+        address = spark_session.remote_address()
+        fix = _silent_spark(address or "")
     except KitError as error:
         address, fix = "external", str(error)
     if found != WANTED["spark"] and not fix:
         fix = "`make book` (or pip install 'principal-kit[spark]')"
     return Row("PySpark", found or "missing", WANTED["spark"], "external" if address else "embedded", fix)
+
+
+def _silent_spark(address: str) -> str:
+    """The fix if nothing accepts connections where `address` (sc:// or spark://) points, else empty."""
+    match = re.match(r"(?:sc|spark)://([\w.-]+)(?::(\d+))?", address)
+    host, port = (match[1], int(match[2] or 15002)) if match else ("", 0)
+    if not match or accepts(host, port, 2.0):
+        return ""
+    return f"nothing answers at {host}:{port}: start it, or `unset PRINCIPAL_KIT_SPARK`"
+
+
+def silent() -> list[str]:
+    """A line for each server that the environment names and that does not answer: a reason why a chapter fails."""
+    fixes = [
+        _source(kind)[1]
+        for kind in ("redis", "redis_nodes", "kafka")
+        if os.environ.get(f"PRINCIPAL_KIT_{kind.upper()}")
+    ]
+    return [fix for fix in (*fixes, _silent_spark(os.environ.get("PRINCIPAL_KIT_SPARK", ""))) if fix]
 
 
 def rows() -> list[Row]:
