@@ -9,6 +9,16 @@ from principal_kit.sketches.heavy_hitters import Hitter
 from principal_kit.sketches.misra_gries import MisraGries
 from principal_kit.sketches.sketch import Sketch
 from principal_kit.sketches.space_saving import SpaceSaving
+from principal_kit.sketches.stratified import StratifiedSample
 from principal_kit.sketches.t_digest import TDigest
 
-__all__ = ["BucketHistogram", "DecayingTopK", "Hitter", "MisraGries", "Sketch", "SpaceSaving", "TDigest"]
+__all__ = [
+    "BucketHistogram",
+    "DecayingTopK",
+    "Hitter",
+    "MisraGries",
+    "Sketch",
+    "SpaceSaving",
+    "StratifiedSample",
+    "TDigest",
+]
