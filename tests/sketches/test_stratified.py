@@ -80,10 +80,10 @@ def test_a_chunk_boundary_changes_nothing(monkeypatch):
 
 @pytest.mark.parametrize("parts", [1, 4])
 def test_every_row_has_the_same_chance(parts):
-    """Chi-square over 40 rows in 4,000 samples, whole and merged from unequal partitions; limit at p = 1e-6."""
+    """Chi-square over 40 rows in 2,500 samples, whole and merged from unequal partitions; limit at p = 1e-6."""
     hits = np.zeros(40)
     cuts = [0, 3, 9, 25, 40] if parts == 4 else [0, 40]
-    for seed in range(4000):
+    for seed in range(2500):
         samples = []
         for rng, (a, b) in zip(np.random.default_rng(seed).spawn(parts), pairwise(cuts)):
             samples.append(StratifiedSample(8, rng=rng))
@@ -91,9 +91,9 @@ def test_every_row_has_the_same_chance(parts):
         for other in samples[1:]:
             samples[0].merge(other)
         hits[samples[0]["value"].astype(int)] += 1
-    assert hits.sum() == 4000 * 8
+    assert hits.sum() == 2500 * 8
     # Without replacement the counts vary less than multinomial ones: scale by (N - 1) / (N - n).
-    statistic = ((hits - 800) ** 2 / 800).sum() * 39 / 32
+    statistic = ((hits - 500) ** 2 / 500).sum() * 39 / 32
     assert statistic < stats.chi2.ppf(1 - 1e-6, 39)
 
 
@@ -207,7 +207,7 @@ def test_counts_of_groups_are_known_and_counts_of_others_contain_what_was_seen()
     [("normal", 5, 0.94), ("normal", 200, 0.94), ("exponential", 200, 0.93), ("lognormal", 50, 0.85)],
 )
 def test_coverage_of_averages(law, cap, least):
-    """1,500 samples at 95 %: five standard errors (2.8 %) around nominal for normal values, less for skewed ones."""
+    """1,000 samples at 95 %: five standard errors (3.4 %) around nominal for normal values, less for skewed ones."""
     draw = np.random.default_rng(11)
     values = {
         "normal": lambda: draw.normal(5, 2, 2000),
@@ -215,10 +215,10 @@ def test_coverage_of_averages(law, cap, least):
         "lognormal": lambda: draw.lognormal(0, 1.0, 2000),
     }[law]()
     hits = 0
-    for seed in range(1500):
+    for seed in range(1000):
         (row,) = one_group(values, cap, seed).estimate("avg", "value").itertuples()
         hits += row.low <= values.mean() <= row.high
-    assert least - 0.018 < hits / 1500 < 0.978
+    assert least - 0.025 < hits / 1000 < 0.984
 
 
 @pytest.mark.parametrize("matches", [3, 40, 1000])
@@ -251,10 +251,10 @@ def test_coverage_of_filtered_totals_and_rollups():
 
 
 def test_unbiased():
-    """The mean of 4,000 estimated totals is the total, within five of its standard errors."""
+    """The mean of 2,000 estimated totals is the total, within five of its standard errors."""
     values = np.random.default_rng(1).lognormal(0, 1.5, 500)
-    totals = [one_group(values, 20, seed).estimate("sum", "value")["estimate"][0] for seed in range(4000)]
-    assert abs(np.mean(totals) - values.sum()) < 5 * np.std(totals) / np.sqrt(4000)
+    totals = [one_group(values, 20, seed).estimate("sum", "value")["estimate"][0] for seed in range(2000)]
+    assert abs(np.mean(totals) - values.sum()) < 5 * np.std(totals) / np.sqrt(2000)
 
 
 def test_leverage_names_the_row_that_carries_the_answer():
