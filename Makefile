@@ -3,10 +3,11 @@ CHAPTER ?= 1.1
 export CHAPTER
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-fast lint run-all lab up down refresh site lock bench doctor docker-up docker-down clean
+.PHONY: help book test test-fast lint run-all lab up down refresh site lock bench doctor docker-up docker-down docker-logs docker-doctor docker-test \
+	binder-test clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 book: ## install what is missing, build the site, run CHAPTER=1.1 live on Kafka, Redis and Spark
 	@scripts/book.sh
@@ -47,11 +48,23 @@ bench: ## run every file of benchmarks/ and print its table
 lock: ## resolve pyproject.toml into requirements.lock again
 	@scripts/lock.sh
 
-docker-up: ## start the containers, wait until they are healthy, print the export lines
-	@scripts/docker_up.sh
+docker-up: ## start the containers (PROFILE=cluster: three brokers and six Redis nodes too), print the export lines
+	@scripts/docker.sh up $(PROFILE)
 
-docker-down: ## stop the containers and remove their volumes
-	@scripts/docker_down.sh
+docker-down: ## stop the containers, remove them, their networks and their volumes
+	@scripts/docker.sh down
+
+docker-logs: ## the last lines of each container, or of SERVICE=kafka
+	@scripts/docker.sh logs $(SERVICE)
+
+docker-doctor: ## health of each container, and the kit's report over their addresses
+	@scripts/docker.sh doctor
+
+docker-test: ## start the containers, run and break a chapter on them, leave nothing behind
+	@scripts/docker_test.sh
+
+binder-test: ## what Binder does with this repository, in a container of 2 GiB
+	@scripts/docker_test.sh binder
 
 clean: ## remove what was built; keeps .venv and the jars
 	@rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov spark-warehouse

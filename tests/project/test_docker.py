@@ -5,7 +5,9 @@
 
 import base64
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -13,12 +15,19 @@ import pytest
 import yaml
 
 from principal_kit.services import versions
+from principal_kit.services.endpoint import parse_servers
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker/compose.yaml").read_text()
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
+SPARK_DOCKERFILE = (ROOT / "docker/spark.Dockerfile").read_text()
+SCRIPT = (ROOT / "scripts/docker.sh").read_text()
+WORKERS = ("spark-worker-1", "spark-worker-2")
+SPARK = ("spark-master", *WORKERS, "spark-connect")
+BROKERS = ("broker-1", "broker-2", "broker-3")
+NODES = tuple(f"redis-{i}" for i in range(6))
 ENV_EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "docker/.env.example").read_text(), re.M))
 EACH = pytest.mark.parametrize("name", SERVICES)
 
@@ -38,24 +47,39 @@ def test_the_schema_check_sees_a_misspelt_key():
     assert not jsonschema.Draft202012Validator(schema).is_valid(broken)
 
 
-def test_the_core_set_is_there():
-    assert {"kafka", "redis", "spark-master", "spark-worker", "spark-connect", "book"} == SERVICES.keys()
+def test_the_core_set_is_there_and_the_cluster_is_a_profile():
+    core = {name for name, service in SERVICES.items() if "profiles" not in service}
+    assert core == {"kafka", "redis", *SPARK, "book"}
+    cluster = {name for name, service in SERVICES.items() if service.get("profiles") == ["cluster"]}
+    assert cluster == {*BROKERS, *NODES}
+    assert core | cluster == SERVICES.keys()
 
 
 def test_images_have_the_versions_of_the_embedded_services():
     wanted = versions.WANTED
-    assert SERVICES["kafka"]["image"] == f"apache/kafka:{wanted['kafka']}"
-    for name in ("spark-master", "spark-worker", "spark-connect"):
-        assert SERVICES[name]["image"].startswith(f"apache/spark:{wanted['spark']}-scala2.13-java17-")
-    redis = SERVICES["redis"]["image"]
-    assert re.fullmatch(r"redis:\d+\.\d+\.\d+", redis), "pinned to the patch release"
-    assert redis.removeprefix("redis:").startswith(str(wanted["redis"]).split("x")[0])
+    for name in ("kafka", *BROKERS):
+        assert SERVICES[name]["image"] == f"apache/kafka:{wanted['kafka']}"
+    for name in ("redis", *NODES):
+        image = SERVICES[name]["image"]
+        assert re.fullmatch(r"redis:\d+\.\d+\.\d+", image), "pinned to the patch release"
+        assert image.removeprefix("redis:").startswith(str(wanted["redis"]).split("x")[0])
+    official = re.search(r"^ARG SPARK=(\S+)$", SPARK_DOCKERFILE, re.M).group(1)
+    assert official.startswith(f"apache/spark:{wanted['spark']}-scala2.13-java17-")
 
 
-def test_the_kafka_connector_of_spark_connect_is_spark_s_version():
-    packages = SERVICES["spark-connect"]["command"]
-    coordinates = packages[packages.index("--packages") + 1]
-    assert coordinates == f"org.apache.spark:spark-sql-kafka-0-10_2.13:{versions.WANTED['spark']}"
+def test_spark_s_image_is_built_on_the_book_s():
+    book = re.search(r"^ARG BOOK=(\S+)$", SPARK_DOCKERFILE, re.M).group(1)
+    assert SERVICES["book"]["image"] == book
+    assert {SERVICES[name]["image"] for name in SPARK} == {book.replace("-book:", "-spark:")}
+    assert "COPY --from=spark /opt/spark /opt/spark" in SPARK_DOCKERFILE
+    assert re.findall(r"^USER (\S+)", SPARK_DOCKERFILE, re.M)[-1] == SERVICES["spark-master"]["user"] == "reader"
+
+
+def test_spark_has_the_kafka_connector_on_both_sides():
+    command = SERVICES["spark-connect"]["command"]
+    assert command[command.index("--driver-class-path") + 1] == "/opt/connectors/*"
+    assert "spark.executor.extraClassPath=/opt/connectors/*" in command
+    assert "/opt/connectors" in SPARK_DOCKERFILE
 
 
 @EACH
@@ -67,12 +91,14 @@ def test_ports_are_published_on_loopback_only(name):
 def test_the_port_defaults_in_the_file_are_those_of_the_example():
     defaults = dict(re.findall(r"\$\{(\w+_PORT):-(\d+)\}", TEXT))
     assert defaults == {name: value for name, value in ENV_EXAMPLE.items() if name.endswith("_PORT")}
+    assert len(set(defaults.values())) == len(defaults)
 
 
 @EACH
 def test_every_service_is_bounded_hardened_and_not_root(name):
     service = SERVICES[name]
     assert 0 < megabytes(service["mem_limit"]) <= 2048
+    assert 0 < service["cpus"] <= 2
     assert service["user"] not in ("root", "0", "0:0")
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
@@ -90,10 +116,17 @@ def test_every_service_has_a_health_check_and_starts_after_what_it_needs_is_heal
         assert "healthcheck" in SERVICES[needed]
 
 
-def test_start_order_is_master_worker_connect_book():
-    assert "spark-master" in SERVICES["spark-worker"]["depends_on"]
-    assert "spark-worker" in SERVICES["spark-connect"]["depends_on"]
+def test_start_order_is_master_workers_connect_book():
+    for worker in WORKERS:
+        assert SERVICES[worker]["depends_on"].keys() == {"spark-master"}
+        assert worker in SERVICES["spark-connect"]["depends_on"]
     assert {"kafka", "redis", "spark-connect"} == SERVICES["book"]["depends_on"].keys()
+
+
+@EACH
+def test_the_root_is_read_only_but_where_the_image_writes_beside_its_volumes(name):
+    writes = name in ("kafka", "book", *BROKERS)
+    assert SERVICES[name].get("read_only", False) is not writes
 
 
 def test_every_volume_is_named_declared_and_used():
@@ -102,20 +135,38 @@ def test_every_volume_is_named_declared_and_used():
     assert all(path.startswith("/") for _, path in mounted), "no bind mounts of the host"
 
 
-def listeners(name: str) -> dict[str, tuple[str, str]]:
-    entries = SERVICES["kafka"]["environment"][name].replace("${KAFKA_PORT:-9092}", "9092").split(",")
+def listeners(name: str, service: str = "kafka") -> dict[str, tuple[str, str]]:
+    entries = re.sub(r"\$\{\w+:-(\d+)\}", r"\1", SERVICES[service]["environment"][name]).split(",")
     return {label: (host, port) for label, host, port in (re.match(r"(\w+)://(.*):(\d+)", e).groups() for e in entries)}
 
 
-def test_kafka_is_reached_from_the_host_and_from_containers():
-    bound, advertised = listeners("KAFKA_LISTENERS"), listeners("KAFKA_ADVERTISED_LISTENERS")
-    env = SERVICES["kafka"]["environment"]
-    assert advertised["HOST"] == ("127.0.0.1", "9092")
-    assert advertised["CONTAINERS"] == (SERVICES["kafka"]["hostname"], "19092")
-    assert all(bound[label][1] == port for label, (_, port) in advertised.items())
+@pytest.mark.parametrize("name", ["kafka", *BROKERS])
+def test_kafka_is_reached_from_the_host_and_from_containers(name):
+    bound, advertised = listeners("KAFKA_LISTENERS", name), listeners("KAFKA_ADVERTISED_LISTENERS", name)
+    env, (published,) = SERVICES[name]["environment"], SERVICES[name]["ports"]
+    address, port, inside = re.fullmatch(r"(127\.0\.0\.1):\$\{\w+:-(\d+)\}:(\d+)", published).groups()
+    assert advertised["HOST"] == (address, port)
+    assert bound["HOST"][1] == inside
+    assert advertised["CONTAINERS"] == (SERVICES[name]["hostname"], bound["CONTAINERS"][1])
     assert set(bound) == {p.split(":")[0] for p in env["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")}
-    assert env["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@kafka:{bound['CONTROLLER'][1]}"
-    assert SERVICES["kafka"]["ports"] == ["127.0.0.1:${KAFKA_PORT:-9092}:9092"]
+    voters = dict(v.split("@") for v in env["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(","))
+    assert voters[env["KAFKA_NODE_ID"]] == f"{SERVICES[name]['hostname']}:{bound['CONTROLLER'][1]}"
+
+
+def test_the_brokers_of_the_cluster_are_one_cluster_that_survives_the_loss_of_any_one():
+    environments = [SERVICES[name]["environment"] for name in BROKERS]
+    assert sorted(env["KAFKA_NODE_ID"] for env in environments) == ["1", "2", "3"]
+    for key in ("CLUSTER_ID", "KAFKA_CONTROLLER_QUORUM_VOTERS"):
+        assert len({env[key] for env in environments}) == 1
+    assert environments[0]["CLUSTER_ID"] != SERVICES["kafka"]["environment"]["CLUSTER_ID"]
+    assert len(environments[0]["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")) == 3
+    for env in environments:
+        assert env["KAFKA_DEFAULT_REPLICATION_FACTOR"] == "3"
+        for key, value in env.items():
+            if key.endswith("REPLICATION_FACTOR"):
+                assert value == "3"
+            if key.endswith(("MIN_ISR", "MIN_INSYNC_REPLICAS")):
+                assert value == "2"
 
 
 def test_one_broker_needs_every_internal_topic_at_one_replica():
@@ -126,34 +177,42 @@ def test_one_broker_needs_every_internal_topic_at_one_replica():
 
 
 def test_kafka_s_cluster_id_is_sixteen_bytes_and_its_data_is_on_the_volume():
-    env = SERVICES["kafka"]["environment"]
-    assert len(base64.urlsafe_b64decode(env["CLUSTER_ID"] + "==")) == 16
-    assert env["KAFKA_LOG_DIRS"] in SERVICES["kafka"]["volumes"][0]
+    for name in ("kafka", *BROKERS):
+        env = SERVICES[name]["environment"]
+        assert len(base64.urlsafe_b64decode(env["CLUSTER_ID"] + "==")) == 16
+        assert env["KAFKA_LOG_DIRS"] in SERVICES[name]["volumes"][0]
 
 
 def test_heaps_leave_room_under_the_memory_limit():
-    heap = re.search(r"-Xmx(\d+)m", SERVICES["kafka"]["environment"]["KAFKA_HEAP_OPTS"]).group(1)
-    assert int(heap) + 128 <= megabytes(SERVICES["kafka"]["mem_limit"])  # the health check's own JVM has 128 MB
-    command = SERVICES["redis"]["command"]
-    maxmemory = int(command[command.index("--maxmemory") + 1].removesuffix("mb"))
-    assert maxmemory < megabytes(SERVICES["redis"]["mem_limit"])
-    for name in ("spark-master", "spark-worker"):
+    for name in ("kafka", *BROKERS):
+        heap = re.search(r"-Xmx(\d+)m", SERVICES[name]["environment"]["KAFKA_HEAP_OPTS"]).group(1)
+        assert int(heap) + 128 <= megabytes(SERVICES[name]["mem_limit"])  # the health check's own JVM has 128 MB
+    for name in ("redis", *NODES):
+        command = SERVICES[name]["command"]
+        maxmemory = int(command[command.index("--maxmemory") + 1].removesuffix("mb"))
+        assert maxmemory < megabytes(SERVICES[name]["mem_limit"])
+    for name in ("spark-master", *WORKERS):
         daemon = int(SERVICES[name]["environment"]["SPARK_DAEMON_MEMORY"].removesuffix("m"))
         assert daemon < megabytes(SERVICES[name]["mem_limit"])
 
 
-def test_the_worker_can_hold_the_executor_that_connect_asks_for():
-    worker, connect = SERVICES["spark-worker"]["command"], SERVICES["spark-connect"]["command"]
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_can_hold_the_executor_that_connect_asks_for(name):
+    worker, connect = SERVICES[name]["command"], SERVICES["spark-connect"]["command"]
     executor = next(c for c in connect if c.startswith("spark.executor.memory=")).split("=")[1]
     assert megabytes(executor) <= megabytes(worker[worker.index("--memory") + 1])
+    daemon = megabytes(SERVICES[name]["environment"]["SPARK_DAEMON_MEMORY"])
+    assert megabytes(executor) + 384 + daemon <= megabytes(
+        SERVICES[name]["mem_limit"]
+    )  # 384 MiB: Spark's least overhead
 
 
 def test_the_book_container_is_wired_to_the_others():
     env = SERVICES["book"]["environment"]
     assert env["PRINCIPAL_KIT_KAFKA"] == ":".join(listeners("KAFKA_ADVERTISED_LISTENERS")["CONTAINERS"])
     assert env["PRINCIPAL_KIT_REDIS"] == "redis:6379"
-    assert env["PRINCIPAL_KIT_SPARK"] == "${BOOK_SPARK:-}"  # local unless chosen: Connect runs no UDF of ours
-    assert "sc://spark-connect:15002" in (ROOT / "docker" / ".env.example").read_text()
+    assert env["PRINCIPAL_KIT_SPARK"] == f"${{BOOK_SPARK-{ENV_EXAMPLE['BOOK_SPARK']}}}"
+    assert ENV_EXAMPLE["BOOK_SPARK"] == "sc://spark-connect:15002"
     assert "spark.connect.grpc.binding.port=15002" in SERVICES["spark-connect"]["command"]
 
 
@@ -164,15 +223,40 @@ def test_the_token_is_required_and_never_committed():
     assert "docker/.env" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
-def test_docker_up_exports_what_the_kit_reads():
-    script = (ROOT / "scripts/docker_up.sh").read_text()
-    assert "--wait" in script
-    exported = dict(re.findall(r"export (PRINCIPAL_KIT_\w+)=(\S+)", script))
-    assert exported == {
-        "PRINCIPAL_KIT_KAFKA": "127.0.0.1:${KAFKA_PORT:-9092}",
-        "PRINCIPAL_KIT_REDIS": "127.0.0.1:${REDIS_PORT:-6379}",
-        "PRINCIPAL_KIT_SPARK": "sc://127.0.0.1:${SPARK_CONNECT_PORT:-15002}",
+def exports(*profile: str) -> dict[str, str]:
+    """What the script prints to export; it needs no daemon for that, only a `docker` that knows compose."""
+    body = SCRIPT.replace("\nrequire_compose\ncommand=", "\ncommand=")
+    environment = {"PATH": os.environ["PATH"], "DOCKER_ENV_FILE": "docker/.env.example"}
+    done = subprocess.run(
+        ["bash", "-c", body.replace('cd "$(dirname "$0")/.."', f"cd {ROOT}"), "docker.sh", "exports", *profile],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return dict(line.removeprefix("export ").split("=", 1) for line in done.stdout.splitlines())
+
+
+def test_docker_up_waits_and_exports_what_the_kit_reads():
+    assert "--wait" in SCRIPT
+    assert exports() == {
+        "PRINCIPAL_KIT_KAFKA": f"principal-kit-kafka-1@127.0.0.1:{ENV_EXAMPLE['KAFKA_PORT']}",
+        "PRINCIPAL_KIT_REDIS": f"principal-kit-redis-1@127.0.0.1:{ENV_EXAMPLE['REDIS_PORT']}",
+        "PRINCIPAL_KIT_SPARK": f"sc://127.0.0.1:{ENV_EXAMPLE['SPARK_CONNECT_PORT']}",
     }
+
+
+def test_the_cluster_s_exports_name_every_broker_and_node_with_its_container():
+    found = exports("cluster")
+    brokers = parse_servers(found["PRINCIPAL_KIT_KAFKA"], variable="")
+    nodes = parse_servers(found["PRINCIPAL_KIT_REDIS_NODES"], variable="")
+    assert [container.name for *_, container in brokers] == [f"principal-kit-{name}-1" for name in BROKERS]
+    assert [container.name for *_, container in nodes] == [f"principal-kit-{name}-1" for name in NODES]
+    for name, (host, port, _) in zip((*BROKERS, *NODES), (*brokers, *nodes)):
+        assert SERVICES[name]["ports"][0].startswith(f"{host}:${{{name.upper().replace('-', '_')}_PORT:-{port}}}:")
+
+
+def test_the_images_have_the_python_of_the_kit_s_own_environment():
+    assert COMPOSE["services"]["book"]["build"]["args"]["BASE"].startswith("${PYTHON_BASE:-python:3.")
+    assert 'echo "python:3.$minor-slim-bookworm"' in SCRIPT
+    assert "export PYTHON_BASE" in SCRIPT
 
 
 def test_dockerfile_ends_as_an_ordinary_user_and_installs_from_the_lock():
@@ -186,5 +270,5 @@ def test_dockerfile_ends_as_an_ordinary_user_and_installs_from_the_lock():
 
 
 def test_dockerfile_copies_only_what_is_in_the_tree():
-    for source in re.findall(r"^COPY (?:--\S+ )?(\S+) ", DOCKERFILE, re.M):
+    for source in re.findall(r"^COPY (?:--chown=\S+ )?(\S+) ", DOCKERFILE, re.M):
         assert (ROOT / source).exists(), source

@@ -1,0 +1,130 @@
+"""The containers under test: started once by the project's own script, on free ports, under a name of their own.
+
+`scripts/docker_test.sh` (make docker-test) provides the daemon and says whether stand-ins may take the place of
+official images that cannot be pulled. An ordinary run of pytest leaves this folder out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import standins
+
+from principal_kit.services.process import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = "principal-kit-test"
+OURS = f"label=com.docker.compose.project={PROJECT}"
+
+
+def docker(*command: str, check: bool = True, seconds: float = 300, **options) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        ["docker", *command], capture_output=True, text=True, timeout=seconds, check=False, cwd=ROOT, **options
+    )
+    assert not check or done.returncode == 0, f"docker {' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done
+
+
+def left_over() -> list[str]:
+    """Every container, volume and network of the project under test."""
+    listings = {"container": ("ps", "-aq"), "volume": ("volume", "ls", "-q"), "network": ("network", "ls", "-q")}
+    return [
+        f"{kind}: {name}"
+        for kind, listing in listings.items()
+        for name in docker(*listing, "--filter", OURS).stdout.split()
+    ]
+
+
+class Stack:
+    """What `make docker-up` started, and how to reach it."""
+
+    def __init__(self, env_file: Path) -> None:
+        kept = {n: v for n, v in os.environ.items() if not re.match("PRINCIPAL_KIT_(KAFKA|REDIS|SPARK)", n)}
+        self.environment = {**kept, "DOCKER_ENV_FILE": str(env_file), "COMPOSE_PROJECT_NAME": PROJECT}
+
+    def script(self, *arguments: str, seconds: float = 900) -> str:
+        """scripts/docker.sh, as the make targets call it."""
+        done = subprocess.run(
+            ["scripts/docker.sh", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            cwd=ROOT,
+        )
+        assert done.returncode == 0, f"docker.sh {' '.join(arguments)}\n{done.stdout[-3000:]}{done.stderr[-4000:]}"
+        return done.stdout
+
+    def exports(self, profile: str = "") -> dict[str, str]:
+        """The variables that `docker.sh up` tells a reader to export."""
+        lines = self.script("exports", *([profile] if profile else [])).splitlines()
+        return dict(line.removeprefix("export ").split("=", 1) for line in lines)
+
+    def container(self, service: str) -> str:
+        return f"{PROJECT}-{service}-1"
+
+    def python(self, code: str, **variables: str) -> subprocess.Popen:
+        """A fresh interpreter with those variables, its output on a pipe: what a reader's shell would start."""
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**self.environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+        )
+
+
+def _images(say) -> None:
+    """Official images where they can be pulled; else the stand-ins, if this daemon may have them."""
+    wanted = standins.official_images()
+    missing = {role: image for role, image in wanted.items() if not standins.exists(image)}
+    unpullable = {role: image for role, image in missing.items() if docker("pull", "-q", image, check=False).returncode}
+    if unpullable and os.environ.get("PRINCIPAL_KIT_STAND_INS") != "yes":
+        pytest.skip(f"cannot be pulled: {', '.join(unpullable.values())}")
+    if unpullable:
+        began = time.monotonic()
+        standins.make(unpullable)
+        say(f"stand-ins for {', '.join(unpullable.values())}: built in {time.monotonic() - began:.0f} s")
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig):
+    """Print a measured figure whatever pytest captures."""
+    return lambda text: print(f"      {text}", flush=True)
+
+
+@pytest.fixture(scope="session")
+def images(say):
+    _images(say)
+
+
+@pytest.fixture(scope="session")
+def stack(images, say, tmp_path_factory):
+    env_file = tmp_path_factory.mktemp("docker") / "env"
+    names = [line.split("=")[0] for line in (ROOT / "docker/.env.example").read_text().splitlines() if "_PORT=" in line]
+    lines = [f"{name}={free_port()}" for name in names]
+    env_file.write_text("\n".join([f"JUPYTER_TOKEN={secrets.token_hex(16)}", *lines]) + "\n")
+    stack = Stack(env_file)
+    assert left_over() == []
+    began = time.monotonic()
+    try:
+        stack.script("build")
+        say(f"images of the book and of its Spark: built in {time.monotonic() - began:.0f} s")
+        began = time.monotonic()
+        stack.script("up")
+        say(f"stack up and healthy in {time.monotonic() - began:.0f} s")
+        yield stack
+    finally:
+        for service in ("kafka", "spark-connect", "spark-worker-2") if sys.exc_info()[0] else ():
+            sys.stderr.write(docker("logs", "--tail", "15", stack.container(service), check=False).stdout)
+        stack.script("down")
+    assert left_over() == []

@@ -1,0 +1,125 @@
+"""Stand-ins for the official images where none can be pulled: a Debian root of our own under the official names.
+
+They hold the same Kafka jars, redis-server and Spark distribution as the embedded services, behind the part of the
+official images' interface that docker/ relies on; each Dockerfile in standins/ lists that part. They exist for this
+test only and are never pushed: the tag on this machine is all they have of the official images.
+
+    python tests/docker/standins.py     # build what is not there
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(__file__).with_name("standins")
+LABEL = "principal-kit.stand-in=true"
+DEBIAN = "principal-kit-test/debian:bookworm"
+JAVA = "principal-kit-test/java:17"
+
+
+def run(*command: str, **options) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
+        raise RuntimeError(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def exists(image: str) -> bool:
+    return subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
+
+
+def official_images() -> dict[str, str]:
+    """Which official images the project names: role to tag, read from the files that use them."""
+    services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
+    spark = (ROOT / "docker/spark.Dockerfile").read_text().split("ARG SPARK=")[1].split()[0]
+    minor = sys.version_info[1]
+    return {
+        "python": f"python:3.{minor}-slim-bookworm",
+        "redis": services["redis"]["image"],
+        "kafka": services["kafka"]["image"],
+        "spark": spark,
+    }
+
+
+def debian() -> None:
+    """A minimal Debian root, with the certificates this machine trusts, imported as an image."""
+    with tempfile.TemporaryDirectory(prefix="principal-kit-root-") as folder:
+        root = Path(folder) / "root"
+        run("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root))
+        own = Path("/usr/local/share/ca-certificates")
+        if own.is_dir():
+            shutil.copytree(own, root / "usr/local/share/ca-certificates", dirs_exist_ok=True)
+            run("chroot", str(root), "update-ca-certificates")
+        shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
+        tar = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
+        run(
+            "docker",
+            "import",
+            "--change",
+            f"LABEL {LABEL}",
+            "--change",
+            "ENV LANG=C.UTF-8",
+            "-",
+            DEBIAN,
+            stdin=tar.stdout,
+        )
+        if tar.wait():
+            raise RuntimeError("tar of the Debian root failed")
+
+
+def build(tag: str, folder: Path, dockerfile: Path, **arguments: str) -> None:
+    options = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    run("docker", "build", "-q", "--label", LABEL, "-t", tag, "-f", str(dockerfile), *options, str(folder),
+        env={**os.environ, "DOCKER_BUILDKIT": "0"})  # fmt: skip
+
+
+def _kafka_context(context: Path) -> None:
+    from principal_kit.services import jars
+
+    shutil.copytree(FOLDER / "kafka", context, dirs_exist_ok=True)
+    shutil.copytree(jars.verified("kafka"), context / "jars")
+    tools = f"org.apache.kafka:kafka-tools:{jars.SETS['kafka']}"  # the health check's command is in it
+    run("mvn", "-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy",
+        f"-Dartifact={tools}", f"-DoutputDirectory={context / 'jars'}")  # fmt: skip
+
+
+def _spark_context(context: Path) -> None:
+    import pyspark
+
+    home = Path(pyspark.__file__).parent  # the wheel carries the distribution's bin/ and jars/
+    shutil.copytree(FOLDER / "spark", context, dirs_exist_ok=True)
+    for part in ("bin", "sbin", "jars"):
+        shutil.copytree(home / part, context / "distribution" / part)
+    shutil.copytree(home / "python", context / "distribution" / "python", dirs_exist_ok=True)
+
+
+def make(images: dict[str, str]) -> None:
+    """Build every image of `images` that is not there."""
+    if not exists(DEBIAN):
+        debian()
+    if not exists(JAVA):
+        build(JAVA, FOLDER, FOLDER / "java.Dockerfile", ROOT=DEBIAN)
+    if not exists(images["python"]):
+        build(images["python"], FOLDER, FOLDER / "python.Dockerfile", ROOT=DEBIAN)
+    if not exists(images["redis"]):
+        build(images["redis"], FOLDER / "redis", FOLDER / "redis" / "Dockerfile", ROOT=DEBIAN)
+    for role, prepare in (("kafka", _kafka_context), ("spark", _spark_context)):
+        if not exists(images[role]):
+            with tempfile.TemporaryDirectory(prefix="principal-kit-image-") as folder:
+                prepare(Path(folder) / "context")
+                build(images[role], Path(folder) / "context", Path(folder) / "context" / "Dockerfile", JAVA=JAVA)
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    make(official_images())
