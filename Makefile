@@ -3,8 +3,7 @@ CHAPTER ?= 1.1
 export CHAPTER
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-fast lint run-all lab up down refresh site lock bench doctor docker-up docker-down docker-logs docker-doctor docker-test \
-	binder-test clean
+.PHONY: help book test test-fast lint run-all lab up down refresh site lock bench doctor docker-up docker-down docker-logs docker-doctor docker-test binder-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -6,7 +6,7 @@
 #   docker.sh logs [SERVICE]    the last lines of each service, or of one
 #   docker.sh doctor            health of each container, then the kit's own report over their addresses
 #   docker.sh exports [cluster] only the export lines
-# DOCKER_ENV_FILE=... takes ports and token from another file than docker/.env.
+# DOCKER_ENV_FILE=... takes ports and token from another file than docker/.env; BUILD=no starts the images as they are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ENV_FILE=${DOCKER_ENV_FILE:-docker/.env}
@@ -75,7 +75,7 @@ up() {
     cluster) options=(--profile cluster) ;;
     *) echo "unknown profile $profile: there is only cluster" >&2; exit 2 ;;
   esac
-  build
+  if [ "${BUILD:-yes}" != no ]; then build; else make_env_file; fi
   compose ${options[@]+"${options[@]}"} up --detach --no-build --wait --wait-timeout 300
   cat <<TEXT
 

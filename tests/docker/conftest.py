@@ -47,7 +47,7 @@ class Stack:
 
     def __init__(self, env_file: Path) -> None:
         kept = {n: v for n, v in os.environ.items() if not re.match("PRINCIPAL_KIT_(KAFKA|REDIS|SPARK)", n)}
-        self.environment = {**kept, "DOCKER_ENV_FILE": str(env_file), "COMPOSE_PROJECT_NAME": PROJECT}
+        self.environment = {**kept, "DOCKER_ENV_FILE": str(env_file), "COMPOSE_PROJECT_NAME": PROJECT, "BUILD": "no"}
 
     def script(self, *arguments: str, seconds: float = 900) -> str:
         """scripts/docker.sh, as the make targets call it."""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PROMISED = {
     "book", "test", "test-fast", "run-all", "lab", "up", "down", "refresh", "site", "lint", "lock", "bench", "doctor",
-    "docker-up", "docker-down", "clean",
+    "docker-up", "docker-down", "docker-logs", "docker-doctor", "docker-test", "binder-test", "clean",
 }  # fmt: skip
 
 
