@@ -4,8 +4,11 @@ All share one interface: `add`, `add_many`, `merge`, `to_bytes`, `from_bytes`, `
 """
 
 from principal_kit.sketches.bucket_histogram import BucketHistogram
+from principal_kit.sketches.count_min import CountMinSketch
 from principal_kit.sketches.decaying_top_k import DecayingTopK
+from principal_kit.sketches.flajolet_martin import FlajoletMartin
 from principal_kit.sketches.heavy_hitters import Hitter
+from principal_kit.sketches.hyperloglog import HyperLogLog
 from principal_kit.sketches.misra_gries import MisraGries
 from principal_kit.sketches.sketch import Sketch
 from principal_kit.sketches.space_saving import SpaceSaving
@@ -14,8 +17,11 @@ from principal_kit.sketches.t_digest import TDigest
 
 __all__ = [
     "BucketHistogram",
+    "CountMinSketch",
     "DecayingTopK",
+    "FlajoletMartin",
     "Hitter",
+    "HyperLogLog",
     "MisraGries",
     "Sketch",
     "SpaceSaving",
