@@ -22,7 +22,7 @@ from principal_kit.sketches.real_numbers import number, numbers
 from principal_kit.sketches.sketch import Sketch
 
 _NONE_LEFT_OUT = np.uint64((1 << 64) - 1)  # above every random number drawn
-_CHUNK = 1 << 17  # rows taken in at once: after the first, most rows of large groups are dropped unsorted
+_CHUNK = 1 << 14  # rows sorted at once to begin with: from then on, most rows of large groups are dropped unsorted
 
 
 class StratifiedSample(Sketch):
@@ -98,15 +98,17 @@ class StratifiedSample(Sketch):
         codes, distinct = pd.factorize(as_array(keys))
         slots = self._slots_of([checked_key(key) for key in distinct.tolist()])[codes]
         self._seen += np.bincount(slots, minlength=self._seen.size)
-        for at in range(0, slots.size, _CHUNK):
-            self._take(slots[at : at + _CHUNK], values[:, at : at + _CHUNK])
+        at, size = 0, _CHUNK
+        while at < slots.size:
+            self._take(slots[at : at + size], values[:, at : at + size])
+            at, size = at + size, 2 * size
 
     def _take(self, slots: np.ndarray, values: np.ndarray) -> None:
         """Draw a number for each row; what is not below its group's cut can never be kept."""
         draws = self._rng.integers(0, _NONE_LEFT_OUT, size=slots.size, dtype=np.uint64)
         below = np.flatnonzero(draws < self._cut[slots])
         self._waiting.append(_Rows(slots[below], draws[below], values[:, below]))
-        if sum(len(rows) for rows in self._waiting) > len(self._rows) + _CHUNK // 4:
+        if sum(len(rows) for rows in self._waiting) > len(self._rows) + _CHUNK // 2:
             self._settle()
 
     def _settle(self) -> None:
