@@ -143,7 +143,7 @@ class StratifiedSample(Sketch):
         with np.errstate(divide="ignore"):
             table = {"seen": self._seen, "kept": kept, "weight": self._seen / kept}
         order = _in_order(list(self._slots))
-        return pd.DataFrame(table, index=pd.Index(list(self._slots), dtype=object)).iloc[order].infer_objects()
+        return pd.DataFrame(table, index=_labels(list(self._slots))).iloc[order]
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -211,7 +211,7 @@ class StratifiedSample(Sketch):
             labels = list(dict.fromkeys(names))
             number_of = {label: i for i, label in enumerate(labels)}
             home = np.array([number_of[name] for name in names], dtype=np.int64)
-            return pd.Index(labels, dtype=object).infer_objects(), home[self._rows.slots], home
+            return _labels(labels), home[self._rows.slots], home
         named = isinstance(by, str)
         labels = self._rows.values[self._column(by)] if named else self._aligned("by", by)
         codes, found = pd.factorize(labels, sort=True)
@@ -312,6 +312,10 @@ _TYPES = (int, str, bytes)
 def _in_order(keys: list[Key]) -> list[int]:
     """The places of keys in their order: integers, then text, then bytes."""
     return sorted(range(len(keys)), key=lambda i: (_TYPES.index(type(keys[i])), keys[i]))
+
+
+def _labels(keys: list[Key]) -> pd.Index:
+    return pd.Index(keys, dtype=object).infer_objects()
 
 
 class _Rows:
