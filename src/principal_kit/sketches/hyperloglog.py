@@ -95,7 +95,7 @@ class HyperLogLog(HashedSketch):
     def estimate(self) -> float:
         """About how many different keys were added; 0.0 for none. O(2^precision).
 
-        The mean is too high by at most 1.1 / 2^precision of the truth: nothing beside the error but at precision 4 to 6.
+        The mean is too high by at most 1.1 / 2^precision of the truth: nothing beside the error from precision 7 on.
         """
         return float(ertl_2017(np.bincount(self.registers, minlength=self._bits + 2)))
 
@@ -103,8 +103,8 @@ class HyperLogLog(HashedSketch):
         """Lower and upper bound of the number of keys, `sigmas` standard errors away. O(2^precision).
 
         Two standard errors hold in 95 of 100 cases or more (92 at precision 4): with few keys the error is smaller
-        than the 1.04 / sqrt(2^precision) taken here. The lower bound is at least the number of registers in use, which is
-        certain; the upper one is infinite when `sigmas` standard errors are 100 % or more.
+        than the 1.04 / sqrt(2^precision) taken here. The lower bound is at least the number of registers in use, which
+        is certain; the upper one is infinite when `sigmas` standard errors are 100 % or more.
 
         Raises InvalidArgument unless `sigmas` is a number > 0.
         """
