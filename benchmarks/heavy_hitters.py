@@ -1,31 +1,30 @@
-"""Misra-Gries and Space-Saving against datasketches' frequent items in the same run.
+"""Misra-Gries and Space-Saving against datasketches' frequent items and Python's exact Counter.
 
-Usage: python benchmarks/heavy_hitters.py [--keys N] [--repeats N] [--json PATH]
+    python benchmarks/heavy_hitters.py [--keys N] [--rounds N] [--only TEXT] [--record]
 
-Both sides have 768 counters and start empty. The peer has no batch call: it is driven as fast as Python drives it, by
+All sketches have 768 counters and start empty. The peer has no batch call: it is driven as fast as Python drives it, by
 `map` over a list made beforehand. Ours gets the array, or the same list of strings.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
 from collections import Counter, deque
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import datasketches
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from side_by_side import Case, Setup, run, stateless
 
 from principal_kit.sketches import MisraGries, SpaceSaving
 
 LG_MAX = 10  # a map of 1,024 places, of which datasketches uses three quarters
 COUNTERS = 768
-WANTED = {("MisraGries", "array"): 1.5, ("MisraGries", "scalar"): 0.1, ("SpaceSaving", "scalar"): 0.1}
+GROUPS = {"Misra-Gries": MisraGries, "Space-Saving": SpaceSaving}
+WANTED = {
+    ("Misra-Gries", "uint64 array"): 1.5,
+    ("Misra-Gries", "single keys"): 0.1,
+    ("Space-Saving", "single keys"): 0.1,
+}
 
 
 def streams(keys: int) -> dict[str, np.ndarray]:
@@ -36,68 +35,35 @@ def streams(keys: int) -> dict[str, np.ndarray]:
     return {**zipf, "uniform": draw.integers(0, 2**64, keys, dtype=np.uint64)}
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def driven(make, method: str, keys: list) -> Setup:
+    """One call a key, as fast as Python makes them, into a sketch that `make` returns."""
+    return lambda: partial(deque, map(getattr(make(), method), keys), maxlen=0)
 
 
-def drive(update: Callable[[object], None], keys: list) -> None:
-    deque(map(update, keys), maxlen=0)
+def batch(make, keys) -> Setup:
+    return lambda: partial(make().add_many, keys)
 
 
-def calls(array: np.ndarray) -> dict[tuple[str, str], Callable[[], object]]:
-    numbers, words = array.tolist(), [f"#{key:x}" for key in array.tolist()]
-    found = {
-        ("datasketches", "int"): lambda: drive(datasketches.frequent_items_sketch(LG_MAX).update, numbers),
-        ("datasketches", "str"): lambda: drive(datasketches.frequent_strings_sketch(LG_MAX).update, words),
-        ("Counter", "scalar"): lambda: Counter(numbers),
-        ("Counter", "str"): lambda: Counter(words),
-    }
-    for kind in (MisraGries, SpaceSaving):
-        found[kind.__name__, "array"] = lambda kind=kind: kind(COUNTERS).add_many(array)
-        found[kind.__name__, "str"] = lambda kind=kind: kind(COUNTERS).add_many(words)
-        found[kind.__name__, "scalar"] = lambda kind=kind: drive(kind(COUNTERS).add, numbers)
+def cases(keys: int) -> list[Case]:
+    found = []
+    for stream, array in streams(keys).items():
+        numbers, words = array.tolist(), [f"#{key:x}" for key in array.tolist()]
+        of_numbers = {"datasketches": driven(partial(datasketches.frequent_items_sketch, LG_MAX), "update", numbers)}
+        of_words = {"datasketches": driven(partial(datasketches.frequent_strings_sketch, LG_MAX), "update", words)}
+        for group, kind in GROUPS.items():
+            make = partial(kind, COUNTERS)
+            paths = {
+                "uint64 array": (batch(make, array), of_numbers | {"Counter": stateless(partial(Counter, numbers))}),
+                "list of strings": (batch(make, words), of_words | {"Counter": stateless(partial(Counter, words))}),
+                "single keys": (driven(make, "add", numbers), of_numbers),
+            }
+            for path, (ours, peers) in paths.items():
+                bar = WANTED.get((group, path))
+                found.append(
+                    Case(f"{path}, {stream}", group, keys, ours, peers, {} if bar is None else {"datasketches": bar})
+                )
     return found
 
 
-def measure(keys: int, repeats: int) -> list[dict]:
-    rows = []
-    for stream, array in streams(keys).items():
-        contenders = calls(array)
-        taken: dict[tuple[str, str], list[float]] = {name: [] for name in contenders}
-        for _ in range(repeats + 1):  # in turn: on a shared machine the speed drifts
-            for name, call in contenders.items():
-                taken[name].append(seconds(call))
-        for (name, path), times in taken.items():
-            peer = taken["datasketches", "str" if path == "str" else "int"]
-            ratio = statistics.median(p / own for p, own in zip(peer[1:], times[1:]))
-            rows.append(
-                {"stream": stream, "name": name, "path": path, "keys_per_s": keys / statistics.median(times[1:]),
-                 "ratio": ratio, "wanted": WANTED.get((name, path))}
-            )  # fmt: skip
-    return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keys", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=Path("_build/benchmarks/heavy_hitters.json"))
-    options = parser.parse_args()
-    rows = measure(options.keys, options.repeats)
-    table = Table(title=f"{options.keys:,} keys into {COUNTERS} counters")
-    for heading in ("stream", "summary", "path", "M keys/s", "to datasketches", "wanted"):
-        table.add_column(heading, justify="left" if heading in ("stream", "summary", "path") else "right")
-    for row in rows:
-        wanted = "" if row["wanted"] is None else f"≥ {row['wanted']} {'✓' if row['ratio'] >= row['wanted'] else '✗'}"
-        table.add_row(
-            row["stream"], row["name"], row["path"], f"{row['keys_per_s'] / 1e6:.2f}", f"{row['ratio']:.2f} ×", wanted
-        )
-    Console().print(table)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(rows, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    run("heavy_hitters", "Heavy hitters", cases, sizes={"keys": 1_000_000}, packages=["datasketches"])

@@ -1,6 +1,6 @@
-"""The t-digest against datasketches, fastdigest and crick in the same run: speed, and rank error over many seeds.
+"""The t-digest against datasketches, fastdigest and crick: speed, and rank error over many seeds.
 
-Usage: python benchmarks/t_digest.py [--values N] [--repeats N] [--seeds N] [--json PATH]
+    python benchmarks/t_digest.py [--values N] [--seeds N] [--rounds N] [--only TEXT] [--record]
 
 All have compression 100. datasketches 5.2.0 answers `get_quantile` with its interpolation weights swapped (mended later
 upstream: apache/datasketches-java pull request 755), so `get_rank` at the exact quantile is shown beside it.
@@ -8,80 +8,61 @@ upstream: apache/datasketches-java pull request 755), so `get_rank` at the exact
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+from functools import cache, partial
 
 import crick
 import datasketches
 import fastdigest
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from side_by_side import Bound, Case, run, stateless
 
 from principal_kit.sketches import TDigest
 
 COMPRESSION = 100
 QS = np.array([0.5, 0.95, 0.99, 0.999])
+LIMIT_PPM = 200
 LAWS = {
     "lognormal": lambda draw, n: draw.lognormal(3.0, 1.0, n),
     "Pareto 1.5": lambda draw, n: draw.pareto(1.5, n) + 1.0,
 }
-WANTED = {("array", "datasketches"): 1.5, ("array", "fastdigest"): 1.0, ("single values", "datasketches"): 0.1}
+WANTED = {
+    "float64 array": {"datasketches": 1.5, "fastdigest": 1.0},
+    "1,000 at a time": {},
+    "single values": {"datasketches": 0.1},
+}
+OURS = "principal-kit"
 CONTENDERS: dict[str, tuple[Callable, str, str]] = {  # constructor, batch method, scalar method
-    "principal-kit": (lambda: TDigest(COMPRESSION), "add_many", "add"),
+    OURS: (lambda: TDigest(COMPRESSION), "add_many", "add"),
     "datasketches": (lambda: datasketches.tdigest_double(COMPRESSION), "update", "update"),
     "fastdigest": (lambda: fastdigest.TDigest(COMPRESSION), "batch_update", "update"),
     "crick": (lambda: crick.TDigest(COMPRESSION), "update", "add"),
 }
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def ask(digest, q: float) -> float:
     return digest.get_quantile(q) if hasattr(digest, "get_quantile") else digest.quantile(q)
 
 
-def timed_calls(values: np.ndarray) -> dict[tuple[str, str], Callable[[], object]]:
-    """Each call starts from nothing and ends with an answer, so that nobody leaves work in a buffer."""
-
-    def drive(make, method, pieces):
-        digest = make()
-        deque(map(getattr(digest, method), pieces), maxlen=0)
-        return ask(digest, 0.5)
-
-    thousands, numbers = np.array_split(values, max(1, len(values) // 1000)), values.tolist()
-    calls = {}
-    for name, (make, batch, scalar) in CONTENDERS.items():
-        calls["array", name] = lambda make=make, batch=batch: drive(make, batch, [values])
-        calls["1,000 at a time", name] = lambda make=make, batch=batch: drive(make, batch, thousands)
-        calls["single values", name] = lambda make=make, scalar=scalar: drive(make, scalar, numbers)
-    return calls
+def fill_and_ask(make, method: str, pieces) -> float:
+    """Starts from nothing and ends with an answer, so that nobody leaves work in a buffer."""
+    digest = make()
+    deque(map(getattr(digest, method), pieces), maxlen=0)
+    return ask(digest, 0.5)
 
 
-def speeds(values: np.ndarray, repeats: int) -> list[dict]:
-    calls = timed_calls(values)
-    taken: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for _ in range(repeats + 1):  # in turn: on a shared machine the speed drifts; the first round warms up
-        for key, call in calls.items():
-            taken[key].append(seconds(call))
-    rows = []
-    for (path, name), times in taken.items():
-        ours = taken[path, "principal-kit"]
-        ratio = statistics.median(peer / own for peer, own in zip(times[1:], ours[1:]))
-        rate = len(values) / statistics.median(times[1:])
-        rows.append(
-            {"path": path, "name": name, "values_per_s": rate, "ratio": ratio, "wanted": WANTED.get((path, name))}
-        )
-    return rows
+def speed(values: np.ndarray) -> list[Case]:
+    thousands = np.array_split(values, max(1, len(values) // 1000))
+    pieces = {"float64 array": [values], "1,000 at a time": thousands, "single values": values.tolist()}
+    found = []
+    for path, wanted in WANTED.items():
+        calls = {
+            name: stateless(partial(fill_and_ask, make, one if path == "single values" else many, pieces[path]))
+            for name, (make, many, one) in CONTENDERS.items()
+        }
+        found.append(Case(path, "t-digest", len(values), calls.pop(OURS), calls, wanted, unit="values"))
+    return found
 
 
 def rank_errors(in_order: np.ndarray, estimates: np.ndarray) -> np.ndarray:
@@ -106,53 +87,66 @@ def ways(values: np.ndarray) -> dict[str, np.ndarray]:
         "100 merged in a loop": of([of([part]) for part in parts], "merge"),
         "100 merged at once": TDigest(COMPRESSION).merge_many([of([part]) for part in parts]),
     }
-    return {f"principal-kit, {way}": digest.quantile(QS) for way, digest in digests.items()}
+    return {way: digest.quantile(QS) for way, digest in digests.items()}
 
 
-def errors(count: int, seeds: int) -> list[dict]:
-    """The greatest rank error of each quantile over all seeds, in ppm."""
-    worst: dict[tuple[str, str], np.ndarray] = {}
-    for law, draw in LAWS.items():
-        for seed in range(seeds):
-            values = draw(np.random.default_rng([seed, 20260101]), count)
-            in_order = np.sort(values)
-            found = {name: rank_errors(in_order, quantiles) for name, quantiles in ways(values).items()}
-            for name in ("datasketches", "fastdigest", "crick"):
-                make, batch, _ = CONTENDERS[name]
-                peer = make()
-                getattr(peer, batch)(values)
-                found[f"{name}, one batch"] = rank_errors(in_order, np.array([ask(peer, q) for q in QS]))
-                if name == "datasketches":
-                    exact = np.quantile(in_order, QS, method="hazen")
-                    ranks = np.array([peer.get_rank(x) for x in exact])
-                    found["datasketches by get_rank, one batch"] = 1e6 * np.abs(ranks - QS)
-            for name, found_errors in found.items():
-                worst[law, name] = np.maximum(worst.get((law, name), 0.0), found_errors)
-    return [{"law": law, "name": name, "ppm": ppm.round().tolist()} for (law, name), ppm in worst.items()]
+@cache
+def errors(law: str, count: int, seeds: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The greatest rank error of each quantile over all seeds, in ppm: by way to fill ours, and by peer."""
+    ours: dict[str, np.ndarray] = {}
+    peers: dict[str, np.ndarray] = {}
+
+    def keep(worst: dict[str, np.ndarray], name: str, found: np.ndarray) -> None:
+        worst[name] = np.maximum(worst.get(name, 0.0), found)
+
+    for seed in range(seeds):
+        values = LAWS[law](np.random.default_rng([seed, 20260101]), count)
+        in_order = np.sort(values)
+        for way, quantiles in ways(values).items():
+            keep(ours, way, rank_errors(in_order, quantiles))
+        for name, (make, many, _) in CONTENDERS.items():
+            if name == OURS:
+                continue
+            digest = make()
+            getattr(digest, many)(values)
+            keep(peers, name, rank_errors(in_order, np.array([ask(digest, q) for q in QS])))
+            if name == "datasketches":
+                exact = np.quantile(in_order, QS, method="hazen")
+                ranks = np.array([digest.get_rank(x) for x in exact])
+                keep(peers, "datasketches by get_rank", 1e6 * np.abs(ranks - QS))
+    return ours, peers
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--values", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--json", type=Path, default=Path("_build/benchmarks/t_digest.json"))
-    options = parser.parse_args()
-    speed = speeds(LAWS["lognormal"](np.random.default_rng(1), options.values), options.repeats)
-    table = Table("path", "digest", "M values/s", "ours is faster by", "wanted", title=f"{options.values:,} float64")
-    for row in speed:
-        ok = "" if row["wanted"] is None else f"≥ {row['wanted']} {'✓' if row['ratio'] >= row['wanted'] else '✗'}"
-        table.add_row(row["path"], row["name"], f"{row['values_per_s'] / 1e6:.1f}", f"{row['ratio']:.2f} ×", ok)
-    Console().print(table)
-    error = errors(options.values, options.seeds)
-    title = f"greatest rank error in ppm over {options.seeds} seeds"
-    table = Table("law", "digest", *(f"P{100 * q:g}" for q in QS), title=title)
-    for row in error:
-        table.add_row(row["law"], row["name"], *(f"{ppm:,.0f}" for ppm in row["ppm"]))
-    Console().print(table)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"speed": speed, "rank_error": error}, indent=1))
+def accuracy(count: int, seeds: int) -> list[Bound]:
+    """One batch at each quantile, which the limit is for; then the worst of the four by each other way to fill."""
+
+    def one_batch(law: str, at: int):
+        ours, peers = errors(law, count, seeds)
+        return float(ours["one batch"][at]), {name: float(worst[at]) for name, worst in peers.items()}
+
+    def worst(law: str, way: str):
+        return float(errors(law, count, seeds)[0][way].max()), {}
+
+    group, bounds = "t-digest rank error", []
+    for law in LAWS:
+        for at, q in enumerate(QS):
+            bounds.append(Bound(f"{law}, P{100 * q:g}", group, "ppm", LIMIT_PPM, partial(one_batch, law, at)))
+    for law in LAWS:
+        for way in ("1,000 at a time", "single values", "100 merged in a loop", "100 merged at once"):
+            bounds.append(Bound(f"{law}, {way}, worst of four", group, "ppm", None, partial(worst, law, way)))
+    return bounds
+
+
+def cases(values: int, seeds: int) -> list[Case | Bound]:
+    sample = LAWS["lognormal"](np.random.default_rng(1), values)
+    return [*speed(sample), *accuracy(values, seeds)]
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        "t_digest",
+        "t-digest",
+        cases,
+        sizes={"values": 1_000_000, "seeds": 20},
+        packages=["datasketches", "fastdigest", "crick"],
+    )

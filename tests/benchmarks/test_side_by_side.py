@@ -1,5 +1,6 @@
 """The harness of the benchmarks: who is timed when, and how ratios are judged. No clock is asked here."""
 
+import doctest
 import json
 import sys
 from functools import partial
@@ -90,7 +91,7 @@ def test_a_bar_needs_its_peer(harness):
 
 
 def test_bounds_are_upper_limits(harness):
-    bounds = [harness.Bound("error", "Sketch", "ppm", 200, lambda v=v: (v, {"peer": 1.0})) for v in (200, 201)]
+    bounds = [harness.Bound("error", "Sketch", "ppm", 200, lambda v=v: (v, {"peer": 1.0})) for v in (200 + 1e-9, 201)]
     bounds.append(harness.Bound("size", "Sketch", "bytes", None, lambda: (5, {})))
     assert [row["met"] for row in harness.check(bounds)] == [True, False, None]
 
@@ -127,7 +128,7 @@ def test_run_writes_scratch_by_default_and_results_on_record(harness, folders, c
     assert [row["name"] for row in report["races"]] == ["add", "query"]
     assert report["bounds"][0]["value"] == 0.1235, "four digits"
     assert {"numpy", "Python", "cores", "memory"} <= report["machine"].keys()
-    assert "A demo: median of 2 rounds" in capsys.readouterr().out
+    assert "Bloom: median of 2 rounds" in capsys.readouterr().out
 
 
 def test_nothing_recorded_names_a_host_or_a_path(harness, folders):
@@ -156,3 +157,7 @@ def test_only_keeps_what_it_names_and_cannot_be_recorded(harness, folders, capsy
 )
 def test_amounts_read_at_a_glance(harness, value, text):
     assert harness.amount(value) == text
+
+
+def test_examples_in_docstrings_hold(harness):
+    assert doctest.testmod(harness) == doctest.TestResults(0, 2)
