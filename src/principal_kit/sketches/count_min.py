@@ -82,7 +82,7 @@ class CountMinSketch(HashedSketch):
             raise InvalidArgument(f"conservative={conservative!r}: expected True or False")
         self.epsilon, self.delta, self.conservative = float(epsilon), float(delta), bool(conservative)
         self.depth = ceil(-log(self.delta))
-        self._bits = (ceil(e / self.epsilon * (1 - 1e-12)) - 1).bit_length()  # 1e-12: e / (e / 1024) is 1024
+        self._bits = (ceil(e / max(self.epsilon, 1e-99) * (1 - 1e-12)) - 1).bit_length()  # e / (e / 1024) is 1024
         self.width = 1 << self._bits
         if self.width * self.depth > _MOST_CELLS:
             raise InvalidArgument(f"epsilon={epsilon!r}, delta={delta!r}: {self.depth} rows of {self.width:,} counters")
