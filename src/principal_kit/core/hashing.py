@@ -157,7 +157,7 @@ def _as_array(keys: Any) -> np.ndarray | None:
 
 def _hash_integers(array: np.ndarray, seed: int) -> np.ndarray:
     # int64 -> uint64 wraps: exactly the two's complement that hash64 takes
-    return mix64_many(array.astype(np.uint64) + np.uint64(_offset(seed)))
+    return mix64_many(array.astype(np.uint64, copy=False) + np.uint64(_offset(seed)))
 
 
 def _hash_list(keys: list | tuple, seed: int) -> np.ndarray:
