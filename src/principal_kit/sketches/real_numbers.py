@@ -35,6 +35,8 @@ def numbers(xs: Any, what: str = "value") -> np.ndarray:
         xs = _listed(xs, what)
     if isinstance(xs, np.ma.MaskedArray):
         raise InvalidArgument(f"{what}s are a masked array: fill it or drop what is masked")
+    if xs.shape == (0,):  # without elements an array or Series has any dtype
+        return np.empty(0)
     if xs.ndim != 1 or xs.dtype.kind not in "fiu":
         raise InvalidArgument(f"{what}s of dtype {xs.dtype} and shape {xs.shape}: expected numbers in one dimension")
     with np.errstate(over="ignore"):  # a long double may not fit: refused below
