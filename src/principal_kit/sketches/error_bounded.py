@@ -61,7 +61,7 @@ def bounded_group_by(
         rng: source of both samples, which are independent.
 
     A group is refused when it needs more rows than are left, when its interval came out wider than asked for, or when a
-    single row makes up more of the answer than `error`: then the rows that were not drawn may hold another such row.
+    single row answers for more of it than `error`: then the rows that were not drawn may hold another such row.
     A giant that no sample has seen cannot be noticed; `outliers` is the remedy. Two passes over the rows, O(n). Raises
     InvalidArgument, also for what `StratifiedSample.add_many` refuses.
 
@@ -125,5 +125,5 @@ def _reasons(table: pd.DataFrame, needs: pd.Series, served: pd.Series, error: fl
         elif width[group] > error:
             reasons[group] = f"within {width[group]:.1%} only"
         elif table["leverage"][group] > error:
-            reasons[group] = f"one row is {table['leverage'][group]:.1%} of it"
+            reasons[group] = f"one row answers for {table['leverage'][group]:.1%} of it"
     return pd.Series(reasons, dtype=object)

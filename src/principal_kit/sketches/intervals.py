@@ -36,9 +36,9 @@ class Matched(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """One entry a group: the estimate, its interval, the matched rows, and how much of it hangs on one sampled row.
+    """One entry a group: the estimate, its interval, the matched rows, and how much of it one row answers for.
 
-    Rows of strata that were read whole do not count as sampled.
+    A row of weight w stands for itself and for w - 1 rows that nobody saw: these are its leverage.
     """
 
     estimate: np.ndarray
@@ -59,7 +59,7 @@ def estimates(what: str, matched: Matched, confidence: float) -> Estimates:
     """
     groups, weight = matched.groups, matched.seen / np.maximum(matched.kept, 1)
     each = weight[matched.stratum]
-    sampled = np.where(matched.seen > matched.kept, weight, 0.0)[matched.stratum]
+    unseen = each - 1
     rows = np.bincount(matched.group, minlength=groups)
     count = np.bincount(matched.group, each, minlength=groups)
     complete = matched.over_strata(np.add, matched.seen - matched.kept) == 0
@@ -67,7 +67,7 @@ def estimates(what: str, matched: Matched, confidence: float) -> Estimates:
         one = np.ones(len(matched.stratum))
         variance, _ = _variance(one, matched)
         low, high = _count_interval(count, variance, rows, matched, complete, confidence)
-        return Estimates(count, low, high, rows, _leverage(one * sampled, matched.group, count))
+        return Estimates(count, low, high, rows, _leverage(unseen, matched.group, count))
     total = np.bincount(matched.group, each * matched.values, minlength=groups)
     with np.errstate(divide="ignore", invalid="ignore"):
         answer = total if what == "sum" else total / count
@@ -79,7 +79,7 @@ def estimates(what: str, matched: Matched, confidence: float) -> Estimates:
     blind = (~complete & (rows < (1 if what == "sum" else 2))) | _unsampled(matched)
     half = np.where(complete, 0.0, np.where(blind | np.isnan(half), np.inf, half))
     low, high = np.where(blind, -np.inf, answer - half), np.where(blind, np.inf, answer + half)
-    leverage = _leverage(sampled * scale[matched.group] * residual, matched.group, answer)
+    leverage = _leverage(unseen * scale[matched.group] * residual, matched.group, answer)
     return Estimates(answer, low, high, rows, leverage)
 
 
@@ -120,7 +120,7 @@ def _count_interval(count, variance, rows, matched: Matched, complete, confidenc
 
 
 def _leverage(parts: np.ndarray, group: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """How far the row that matters most moves each group's answer, as a fraction of the answer."""
+    """The largest part that a row has in each group's answer, as a fraction of the answer."""
     most = np.zeros(len(whole))
     np.maximum.at(most, group, np.abs(parts))
     with np.errstate(divide="ignore", invalid="ignore"):

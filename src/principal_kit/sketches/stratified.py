@@ -179,7 +179,7 @@ class StratifiedSample(Sketch):
             confidence: of each interval by itself, in (0, 1). Of 20 groups at 0.95, expect one to be missed.
 
         Returns a table by group: `estimate`, `low`, `high`, `rows` (matched in the sample), and `leverage`, the part of
-        the answer that hangs on a single row: where it is not small against the interval, the interval is too short.
+        the answer that one row gives for rows nobody saw: where that is not small, the interval is too short.
         With a column or labels, groups that no kept row belongs to are absent. O(kept rows). Raises InvalidArgument.
         """
         if what not in AGGREGATES or not 0 < number(confidence, "confidence") < 1:
