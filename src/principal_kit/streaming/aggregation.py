@@ -259,9 +259,15 @@ class Aggregator:
 
     def merged(self, window: int) -> Merged:
         """All reports of a window as one sketch, with who is in it, who is missing, and who is in it twice."""
+        children = self._windows.get(window, {})
+        reports = [children[name] for name in sorted(children)]  # in one order: the same reports, the same bytes
         total, seen = self._make(), Counter()
-        for _, (_, servers, sketch) in sorted(self._windows.get(window, {}).items()):  # same children, same bytes
-            total.merge(sketch)
+        if hasattr(total, "merge_many"):
+            total.merge_many([sketch for *_, sketch in reports])
+        else:
+            for *_, sketch in reports:
+                total.merge(sketch)
+        for _, servers, _ in reports:
             seen.update(servers)
         doubled = frozenset(server for server, times in seen.items() if times > 1)
         return Merged(window, total, frozenset(seen), self.fleet - seen.keys(), doubled)
