@@ -10,6 +10,7 @@ from principal_kit.sketches.flajolet_martin import FlajoletMartin
 from principal_kit.sketches.heavy_hitters import Hitter
 from principal_kit.sketches.hyperloglog import HyperLogLog
 from principal_kit.sketches.misra_gries import MisraGries
+from principal_kit.sketches.reservoir import Reservoir, WeightedReservoir
 from principal_kit.sketches.sketch import Sketch
 from principal_kit.sketches.space_saving import SpaceSaving
 from principal_kit.sketches.stratified import StratifiedSample
@@ -23,8 +24,10 @@ __all__ = [
     "Hitter",
     "HyperLogLog",
     "MisraGries",
+    "Reservoir",
     "Sketch",
     "SpaceSaving",
     "StratifiedSample",
     "TDigest",
+    "WeightedReservoir",
 ]
