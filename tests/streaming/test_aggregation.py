@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from principal_kit.core.codec import seal
 from principal_kit.core.errors import CorruptionError, InvalidArgument
-from principal_kit.sketches import TDigest
+from principal_kit.sketches import HyperLogLog, TDigest
 from principal_kit.streaming import Agent, Aggregator, Report, Tally, Tree, Verdict
 
 settings.register_profile("kit", deadline=None)
@@ -181,7 +182,7 @@ def test_the_root_converges_to_the_exact_answer_over_a_bad_network(seed):
     """Integers: the tally is exact. Late measurements, losses, repeats, old frames: each value counts once."""
     rng = np.random.default_rng(seed)
     servers = [f"s{n}" for n in range(13)]
-    tree = Tree(servers, Tally, window_ms=100, fan_in=4)
+    tree = Tree(servers, Tally, window_ms=100, fan_in=4, resend_ms=1)
     agents = {name: Agent(name, Tally, window_ms=100, resend_ms=1) for name in servers}
     network, exact = Network(tree, agents, rng), {0: 0, 100: 0}
     for now in range(0, 600, 10):
@@ -193,7 +194,10 @@ def test_the_root_converges_to_the_exact_answer_over_a_bad_network(seed):
                 for window in exact:
                     exact[window] += int(values[times // 100 * 100 == window].sum())
         network.tick(now)
-        tree.roll_up(now)
+        for mid in tree.mids:
+            for sent in mid.poll(now):
+                if rng.random() < 0.5 and tree.root.receive(sent.to_bytes()).acknowledges and rng.random() < 0.5:
+                    mid.acknowledge(sent.window, sent.attempt)
     for window, total in exact.items():
         answer = tree.root.merged(window)
         assert (answer.sketch.total, answer.coverage, answer.doubled) == (total, 1.0, frozenset())
@@ -227,6 +231,69 @@ def test_a_server_that_fails_over_to_another_mid_is_seen():
     tree.roll_up(100)
     tree.root.receive(wide.poll(100)[0].to_bytes())
     assert tree.root.merged(0).doubled == {"s0"}
+
+
+def test_dropping_what_was_acknowledged_is_no_loss():
+    agent = Agent("s0", Tally, window_ms=100, windows_max=2)
+    for time in range(0, 1000, 100):
+        agent.record(time, 1.0)
+        for sent in agent.poll(time + 100):
+            agent.acknowledge(sent.window, sent.attempt)
+    assert agent.dropped == 0
+    agent.record(50, 1.0)  # its window is gone: a report of this one value would replace all the others
+    assert agent.dropped == 1
+    assert agent.poll(10_000) == []
+
+
+def test_a_gone_window_stays_gone_when_there_is_room_again():
+    agent = Agent("s0", Tally, window_ms=100, windows_max=2)
+    for time in (0, 100, 10**6, 10**6 + 100):  # the clock jumped ahead and came back
+        agent.record(time, 1.0)
+    assert agent.poll(200) == []
+    assert agent.dropped == 4, "two made room, two lie in the future"
+    agent.record(50, 1.0)
+    agent.record(200, 1.0)
+    assert [r.window for r in agent.poll(300)] == [200]
+    assert agent.dropped == 5
+
+
+def test_a_restarted_agent_leaves_windows_alone_that_the_process_before_it_reported():
+    node, before = middle(), Agent("s0", Tally, window_ms=100)
+    before.record_many([1, 2, 3], [1.0, 2.0, 4.0])
+    assert node.receive(before.poll(150)[0].to_bytes()) is Verdict.NEW
+    after = Agent("s0", Tally, window_ms=100, started=160)
+    after.record_many([90, 110, 210], [8.0, 16.0, 32.0])
+    for sent in after.poll(1000):
+        assert node.receive(sent.to_bytes()) is Verdict.NEW
+    assert [node.merged(window).sketch.total for window in (0, 100, 200)] == [7.0, 16.0, 32.0]
+    assert after.dropped == 1
+
+
+def test_an_aggregator_resends_until_its_parent_has_acknowledged():
+    node = middle(resend_ms=10)
+    node.receive(report(sketch=tally(1.0)))
+    (first,) = node.poll(100)
+    assert node.poll(109) == []
+    assert node.poll(110) == [first]
+    node.acknowledge(0, first.attempt)
+    assert node.poll(200) == []
+    node.receive(report("s1"))
+    node.acknowledge(0, first.attempt)  # for what is no longer all
+    (second,) = node.poll(200)
+    assert (second.attempt > first.attempt, second.servers) == (True, ("s0", "s1"))
+    node.receive(report("s1"))
+    node.acknowledge(0, second.attempt)
+    assert node.poll(1000) == [], "a repeated report changes nothing"
+
+
+@given(st.binary(max_size=120), st.binary(max_size=120), st.sampled_from([Tally, TDigest, HyperLogLog]))
+def test_nonsense_under_a_valid_checksum_is_a_verdict_and_never_an_exception(frame, sketch, kind):
+    node = Aggregator("mid", SERVERS, kind, window_ms=100)
+    node.receive(seal(b"RPRT", 1, frame))
+    node.receive(report(sketch=seal(kind.KIND, 1, sketch)))
+    node.receive(frame)
+    assert sum(node.verdicts.values()) == 3
+    node.merged(0)
 
 
 def test_bad_arguments():

@@ -304,6 +304,19 @@ def test_times_are_integers(time):
         assert len(windows_) == 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_that_does_not_equal_itself_is_refused(kind):
+    """NaN as a key would open a window for every event."""
+    windows_ = KINDS[kind]()
+    for key in (None, float("nan"), np.float64("nan"), ["a"], {}):
+        with pytest.raises(InvalidArgument):
+            windows_.add(key, 5, 1.0)
+    for keys in (["a", None], ["a", float("nan")], [1.0, float("nan")], ["a", ["b"]]):
+        with pytest.raises(InvalidArgument):
+            windows_.add_many(keys, [5, 5], [1.0, 1.0])
+    assert (len(windows_), windows_.counters.events) == (0, 0)
+
+
 def test_bad_arguments():
     for call in (
         lambda: TumblingWindows(0, aggregate=Tally),

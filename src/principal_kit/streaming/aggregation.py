@@ -18,7 +18,7 @@ import numpy as np
 from principal_kit.core.codec import Writer, seal, unseal
 from principal_kit.core.errors import CorruptionError, InvalidArgument
 from principal_kit.sketches.sketch import Sketch
-from principal_kit.streaming.watermarks import duration, event_time, event_times
+from principal_kit.streaming.watermarks import BEGINNING, duration, event_time, event_times
 
 
 class Report(NamedTuple):
@@ -55,14 +55,30 @@ class Report(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Outgoing:
-    """A window on its way from an agent to its aggregator."""
+class _Sending:
+    """How far a window's report has come on its way to the parent: sent again until this attempt is acknowledged."""
 
-    sketch: Sketch
     attempt: int = 0
     changed: bool = True  # since the attempt was numbered
     acknowledged: bool = False
     sent_at: int | None = None
+
+    def touch(self) -> None:
+        """There is more to say than was sent."""
+        self.changed, self.acknowledged, self.sent_at = True, False, None
+
+    def next_attempt(self, now: int, resend_ms: int) -> int | None:
+        """The attempt to send now; None while there is nothing new, or an answer may still come."""
+        if self.acknowledged or (self.sent_at is not None and now - self.sent_at < resend_ms):
+            return None
+        if self.changed:
+            self.attempt, self.changed = max(self.attempt + 1, now), False
+        self.sent_at = now
+        return self.attempt
+
+    def acknowledge(self, attempt: int) -> None:
+        """The parent has this attempt, which says nothing about a later one."""
+        self.acknowledged = self.acknowledged or (attempt == self.attempt and not self.changed)
 
 
 class Agent:
@@ -73,34 +89,46 @@ class Agent:
         make: makes an empty sketch, `lambda: TDigest(100)` say; the same at every level of the tree.
         window_ms: length of the windows, which start at its multiples.
         resend_ms: how long to wait for an acknowledgement.
-        windows_max: most windows held. One more drops the oldest, counted in `dropped`: a server must not fill its
-            memory because an aggregator is away.
+        windows_max: most windows held. One more gives up the oldest: a server must not fill its memory because an
+            aggregator is away.
+        started: when this process began. Windows that had ended by then are not reported: the process before has done
+            so, and a part would replace the whole.
 
     A repeated report keeps its attempt. Measurements that come after a report make a new attempt, which replaces the
-    old one upstream. Attempts are numbered by the clock, so that they go on rising when the process restarts.
+    old one upstream; so a window that was given up never comes back. Attempts are numbered by the clock, so that they
+    go on rising when the process restarts.
     """
 
     def __init__(
-        self, server: str, make: Callable[[], Sketch], *, window_ms: int, resend_ms: int = 10_000, windows_max: int = 4
+        self,
+        server: str,
+        make: Callable[[], Sketch],
+        *,
+        window_ms: int,
+        resend_ms: int = 10_000,
+        windows_max: int = 4,
+        started: int | None = None,
     ) -> None:
         self.server = _name(server)
         self.window_ms, self.resend_ms = duration("window_ms", window_ms), duration("resend_ms", resend_ms)
         self.windows_max = duration("windows_max", windows_max)
         self.dropped = 0
+        """Times that something nobody had acknowledged was given up: a window, or what came for one that is gone."""
         self._make = make
-        self._windows: dict[int, _Outgoing] = {}
+        self._windows: dict[int, tuple[Sketch, _Sending]] = {}
+        self._horizon = BEGINNING if started is None else self._window(event_time(started))
 
     def record(self, time: int, value: float) -> None:
         """Take in one measurement. O(1) and the sketch's `add`. Raises InvalidArgument; nothing has changed then."""
-        time = event_time(time)
-        held = self._windows.get(time - time % self.window_ms)
-        if held is not None:
-            held.sketch.add(value)
-            held.changed, held.acknowledged, held.sent_at = True, False, None
+        window = self._window(event_time(time))
+        if window in self._windows:
+            sketch, sending = self._windows[window]
+            sketch.add(value)
+            sending.touch()
         else:
             sketch = self._make()
             sketch.add(value)
-            self._merge(time - time % self.window_ms, sketch)
+            self._merge(window, sketch)
 
     def record_many(self, times: Any, values: Any) -> None:
         """Take in a batch: two arrays of equal length. O(n log n). Raises InvalidArgument; nothing has changed then."""
@@ -115,34 +143,41 @@ class Agent:
             self._merge(window, part)
 
     def _merge(self, window: int, part: Sketch) -> None:
-        held = self._windows.get(window)
-        if held is None:
-            self._windows[window] = _Outgoing(part)
-        else:
-            held.sketch.merge(part)
-            held.changed, held.acknowledged, held.sent_at = True, False, None
-        if len(self._windows) > self.windows_max:
-            del self._windows[min(self._windows)]
+        if window < self._horizon:
             self.dropped += 1
+            return
+        if window in self._windows:
+            sketch, sending = self._windows[window]
+            sketch.merge(part)
+            sending.touch()
+        else:
+            self._windows[window] = part, _Sending()
+        if len(self._windows) > self.windows_max:
+            oldest = min(self._windows)
+            self._horizon = oldest + self.window_ms
+            self._give_up(oldest)
+
+    def _give_up(self, window: int) -> None:
+        _, sending = self._windows.pop(window)
+        self.dropped += not sending.acknowledged
 
     def poll(self, now: int) -> list[Report]:
         """The reports to send now: of windows that have ended and are new, changed, or unacknowledged for too long."""
         now, reports = event_time(now), []
-        for window, held in sorted(self._windows.items()):
-            waiting = held.sent_at is not None and now - held.sent_at < self.resend_ms
-            if held.acknowledged or waiting or window + self.window_ms > now:
-                continue
-            if held.changed:
-                held.attempt, held.changed = max(held.attempt + 1, now), False
-            held.sent_at = now
-            reports.append(Report(self.server, window, held.attempt, (self.server,), held.sketch.to_bytes()))
+        for window, (sketch, sending) in sorted(self._windows.items()):
+            if window >= now + self.windows_max * self.window_ms:
+                self._give_up(window)  # the clock was wrong, and it would hold its place until that moment comes
+            elif window + self.window_ms <= now and (attempt := sending.next_attempt(now, self.resend_ms)) is not None:
+                reports.append(Report(self.server, window, attempt, (self.server,), sketch.to_bytes()))
         return reports
 
     def acknowledge(self, window: int, attempt: int) -> None:
         """The aggregator has this attempt. The sketch stays for late measurements until newer windows displace it."""
-        held = self._windows.get(window)
-        if held is not None and held.attempt == attempt and not held.changed:
-            held.acknowledged = True
+        if window in self._windows:
+            self._windows[window][1].acknowledge(attempt)
+
+    def _window(self, time: int) -> int:
+        return time - time % self.window_ms
 
 
 class Verdict(StrEnum):
@@ -150,7 +185,7 @@ class Verdict(StrEnum):
 
     NEW = "new"
     REPLACED = "replaced"  # a later attempt took the place of an earlier one
-    REPEATED = "repeated"  # this attempt is here already
+    REPEATED = "repeated"  # this attempt is here already: a second delivery changes nothing
     STALE = "stale"  # a later attempt is here already
     CORRUPT = "corrupt"  # its bytes were damaged
     UNKNOWN = "unknown"  # from, or about, somebody who is not a part of this tree
@@ -192,6 +227,7 @@ class Aggregator:
         fleet: the servers whose data should arrive; by default the children themselves.
         windows_max: windows accepted at a time: those that start within this many lengths from the horizon.
         report_bytes_max: larger reports are refused.
+        resend_ms: how long its own reports wait for an acknowledgement.
 
     Memory: at most children x windows_max sketches, whatever the network delivers. Refusals are verdicts, counted in
     `verdicts`, since a sender far away cannot be raised at.
@@ -208,6 +244,7 @@ class Aggregator:
         fleet: Iterable[str] | None = None,
         windows_max: int = 8,
         report_bytes_max: int = 1 << 20,
+        resend_ms: int = 10_000,
     ) -> None:
         self.name, self.children = _name(name), frozenset(map(_name, children))
         self.fleet = self.children if fleet is None else frozenset(map(_name, fleet))
@@ -215,11 +252,12 @@ class Aggregator:
             raise InvalidArgument(f"aggregator {name!r} has no children, or no fleet")
         self.window_ms, self.windows_max = duration("window_ms", window_ms), duration("windows_max", windows_max)
         self.report_bytes_max = duration("report_bytes_max", report_bytes_max)
+        self.resend_ms = duration("resend_ms", resend_ms)
         self.horizon = 0
         self.verdicts: Counter[Verdict] = Counter()
         self._make, self._empty = make, make()
         self._windows: dict[int, dict[str, tuple[int, frozenset[str], Sketch]]] = {}
-        self._reported: dict[int, tuple[int, bool]] = {}  # window -> (attempt, changed since)
+        self._sending: dict[int, _Sending] = {}
 
     def receive(self, data: bytes) -> Verdict:
         """Take in a report as it came from the network. Never raises for what the bytes hold; O(report)."""
@@ -253,8 +291,7 @@ class Aggregator:
         if known is not None and report.attempt <= known:
             return Verdict.REPEATED if report.attempt == known else Verdict.STALE
         reports[report.sender] = (report.attempt, servers, sketch)
-        attempt, _ = self._reported.get(report.window, (0, True))
-        self._reported[report.window] = (attempt, True)
+        self._sending.setdefault(report.window, _Sending()).touch()
         return Verdict.NEW if known is None else Verdict.REPLACED
 
     def merged(self, window: int) -> Merged:
@@ -273,23 +310,26 @@ class Aggregator:
         return Merged(window, total, frozenset(seen), self.fleet - seen.keys(), doubled)
 
     def poll(self, now: int) -> list[Report]:
-        """Reports for the parent: of every window that has ended and has changed since the last poll."""
+        """Reports for the parent: of windows that have ended and are new, changed, or unacknowledged for too long."""
         now, reports = event_time(now), []
-        for window, (attempt, changed) in sorted(self._reported.items()):
-            if changed and window + self.window_ms <= now:
-                attempt = max(attempt + 1, now)
-                self._reported[window] = (attempt, False)
+        for window, sending in sorted(self._sending.items()):
+            if window + self.window_ms <= now and (attempt := sending.next_attempt(now, self.resend_ms)) is not None:
                 answer = self.merged(window)
                 names = tuple(sorted(answer.servers))
                 reports.append(Report(self.name, window, attempt, names, answer.sketch.to_bytes()))
         return reports
+
+    def acknowledge(self, window: int, attempt: int) -> None:
+        """The parent has this attempt. O(1)."""
+        if window in self._sending:
+            self._sending[window].acknowledge(attempt)
 
     def forget(self, before: int) -> None:
         """Windows that start before this moment are done: drop them, and refuse what still comes for them."""
         self.horizon = max(self.horizon, -(-event_time(before) // self.window_ms) * self.window_ms)
         for window in [window for window in self._windows if window < self.horizon]:
             del self._windows[window]
-            del self._reported[window]
+            del self._sending[window]
 
 
 class Tree:
@@ -334,7 +374,8 @@ class Tree:
             for report in mid.poll(now):
                 data = report.to_bytes()
                 self.bytes_up["mids"] += len(data)
-                self.root.receive(data)
+                if self.root.receive(data).acknowledges:
+                    mid.acknowledge(report.window, report.attempt)
                 touched.add(report.window)
         return sorted(touched)
 

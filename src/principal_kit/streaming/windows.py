@@ -301,7 +301,7 @@ class HoppingWindows(Windows):
 
     def add(self, key: Hashable, time: int, value: Any) -> list[Late]:
         """Take in an event. O(size / every); see `Windows.add`."""
-        time = event_time(time)
+        key, time = _key(key), event_time(time)
         newest, closed = time - (time - self.offset) % self.every, self.watermark - self.allowed_lateness - self.size
         starts = range(newest, time - self.size, -self.every)
         open_starts = [start for start in starts if start > closed]
@@ -412,7 +412,7 @@ class SessionWindows(Windows):
 
     def add(self, key: Hashable, time: int, value: Any) -> list[Late]:
         """Take in an event. O(log sessions of the key); see `Windows.add`."""
-        time = event_time(time)
+        key, time = _key(key), event_time(time)
         end = time + self.gap
         if time < self.watermark - self.allowed_lateness:
             self.counters.events += 1
@@ -489,11 +489,25 @@ class SessionWindows(Windows):
         return (pane for sessions in self._sessions.values() for pane in sessions)
 
 
+def _key(key: Hashable) -> Hashable:
+    """The key, if it can be found again. Raises InvalidArgument for None, NaN (unequal to itself) and mutable ones."""
+    try:
+        hash(key)
+    except TypeError:
+        raise InvalidArgument(f"key {key!r} of type {type(key).__name__}: expected a hashable value") from None
+    if key is None or key != key:
+        raise InvalidArgument("a key is None or NaN")
+    return key
+
+
 def _factorized(keys: Any) -> tuple[np.ndarray, list[Hashable]]:
     """Keys as codes and the distinct keys as Python values. O(n). Raises InvalidArgument on a missing key."""
     if isinstance(keys, (list, tuple)):
         keys = pd.Series(keys, dtype=object if keys and not is_integer(keys[0]) else None).to_numpy()
-    codes, names = pd.factorize(np.asarray(keys))
+    try:
+        codes, names = pd.factorize(np.asarray(keys))
+    except TypeError as error:
+        raise InvalidArgument(f"a key cannot be hashed: {error}") from None
     if codes.size and codes.min() < 0:
         raise InvalidArgument("a key is None or NaN")
     return codes, names.tolist()
