@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from principal_kit.course import machine
+from principal_kit.course.benchmarks import amount, rate
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -168,31 +169,19 @@ def verdict(met: bool | None) -> str:
     return "" if met is None else "✓" if met else "✗"
 
 
-def amount(value: float) -> str:
-    """A rate or a figure with three digits that matter.
-
-    >>> amount(132_400_000), amount(9_731), amount(0.0213)
-    ('132 M', '9.73 k', '0.0213')
-    """
-    for size, sign in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{sign}" if abs(value) < 1e3 * size else f"{value / size:,.0f}{sign}"
-    return f"{value:.3g}"
-
-
 def tables(report: dict) -> list[Table]:
     """The report as tables for a terminal, one for each group."""
     found = []
     for group in dict.fromkeys(row["group"] for row in report["races"]):
         table = Table(title=f"{group}: median of {report['rounds']} rounds")
-        for at, heading in enumerate(("case", "ours /s", "peer", "peer /s", "ratio", "spread", "wanted")):
+        for at, heading in enumerate(("case", "ours", "peer", "its", "ratio", "spread", "wanted")):
             table.add_column(heading, justify="left" if at in (0, 2) else "right", no_wrap=at > 0)
         for row in report["races"]:
-            first = (row["name"], amount(row["count"] / row["seconds"]))
+            first = (row["name"], rate(row, row["seconds"]))
             for at, peer in enumerate(row["peers"] if row["group"] == group else ()):
                 wanted = "" if peer["wanted"] is None else f"≥ {peer['wanted']:g} {verdict(peer['met'])}"
                 table.add_row(
-                    *(first if at == 0 else ("", "")), peer["name"], amount(row["count"] / peer["seconds"]),
+                    *(first if at == 0 else ("", "")), peer["name"], rate(row, peer["seconds"]),
                     f"{peer['ratio']:.2f} ×", f"{peer['low']:.2f} – {peer['high']:.2f}", wanted,
                 )  # fmt: skip
         found.append(table)

@@ -198,6 +198,20 @@ def toc(check: bool) -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Only say whether page and figure are current.")
+def benchmarks(check: bool) -> None:
+    """Write the Benchmarks page and its figure from benchmarks/results."""
+    from principal_kit.course import benchmarks as module
+
+    if check:
+        if found := module.problems():
+            raise KitError("; ".join(found))
+        return
+    for path in module.write():
+        console.print(f"{_short(path)} written")
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 def up(names: tuple[str, ...]) -> None:
     """Start services (default: redis and kafka) that outlive this command."""

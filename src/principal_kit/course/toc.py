@@ -12,7 +12,7 @@ RUNBOOKS = (
     "book/runbooks/index",
     ("book/runbooks/cache-node-lost", "book/runbooks/hot-key", "book/runbooks/limiter-store-down"),
 )
-AFTER = ("book/glossary", "book/references", "book/about")
+AFTER = ("book/benchmarks", "book/glossary", "book/references", "book/about")
 HEADER = "# Written by `principal-kit toc` from course/chapters.py and course/toc.py; a test compares them.\n"
 
 
