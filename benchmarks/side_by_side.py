@@ -49,6 +49,7 @@ class Case:
     peers: Mapping[str, Setup]
     wanted: Mapping[str, float] = field(default_factory=dict)
     unit: str = "keys"
+    peer_count: int | None = None  # items in a call of a peer, where that is too slow for `count`; its time is scaled
 
     def __post_init__(self) -> None:
         if unknown := self.wanted.keys() - self.peers.keys():
@@ -101,12 +102,13 @@ def _row(case: Case, times: dict[str, list[float]]) -> dict:
     ours = times[""]
     peers = []
     for name in case.peers:
-        ratios = sorted(theirs / own for theirs, own in zip(times[name], ours))
+        scaled = [seconds * case.count / (case.peer_count or case.count) for seconds in times[name]]
+        ratios = sorted(theirs / own for theirs, own in zip(scaled, ours))
         ratio, wanted = statistics.median(ratios), case.wanted.get(name)
         peers.append(
             {
                 "name": name,
-                "seconds": statistics.median(times[name]),
+                "seconds": statistics.median(scaled),
                 "ratio": ratio,
                 "low": ratios[0],
                 "high": ratios[-1],
@@ -238,8 +240,10 @@ def run(
         "races": race([c for c in cases if isinstance(c, Case)], options.rounds),
         "bounds": check([c for c in cases if isinstance(c, Bound)]),
     }
+    console = Console()
+    console.width = max(console.width, 120)  # a name must not vanish in a narrow terminal or a pipe
     for table in tables(report):
-        Console().print(table)
+        console.print(table)
     print(machine())
     write(report, (RESULTS if options.record else SCRATCH) / f"{topic}.json")
     return report

@@ -64,6 +64,14 @@ def test_a_bar_is_missed_just_below_and_a_peer_without_bar_has_no_verdict(harnes
     assert row["peers"][0]["met"] is None
 
 
+def test_a_slow_peer_may_work_through_fewer_items_and_is_scaled(harness):
+    watch = Scripted(ours=[1, 1], peer=[1, 0.5])
+    peers = {"peer": watch.contender("peer")}
+    slow = harness.Case("add", "Sketch", 1000, watch.contender("ours"), peers, {"peer": 5}, peer_count=100)
+    (row,) = harness.race([slow], 1, seconds=watch)
+    assert row["peers"][0]["ratio"] == row["peers"][0]["seconds"] == 5.0
+
+
 def test_contenders_take_turns_within_each_round(harness):
     watch = Scripted(ours=[1] * 6, peer=[1] * 6)
     harness.race([case(harness, watch), case(harness, watch)], 2, seconds=watch)
