@@ -88,26 +88,24 @@ class StratifiedSample(Sketch):
         """
         if set(columns) != set(self.columns):
             raise InvalidArgument(f"columns {sorted(columns)}: expected {sorted(self.columns)}")
-        keys = checked_keys(groups)
-        values = np.stack([numbers(columns[name], name) for name in self.columns]) if len(keys) else None
-        lengths = {name: np.size(columns[name]) for name in self.columns} if values is None else {}
-        if any(lengths.values()) or (values is not None and values.shape[1] != len(keys)):
-            raise InvalidArgument(f"{len(keys)} groups, but columns of other lengths")
-        if values is None:
+        keys, values = checked_keys(groups), [numbers(columns[name], name) for name in self.columns]
+        if any(len(column) != len(keys) for column in values):
+            raise InvalidArgument(f"{len(keys)} groups, but columns of {[len(column) for column in values]} rows")
+        if not len(keys):
             return
         codes, distinct = pd.factorize(as_array(keys))
         slots = self._slots_of([checked_key(key) for key in distinct.tolist()])[codes]
         self._seen += np.bincount(slots, minlength=self._seen.size)
         at, size = 0, _CHUNK
         while at < slots.size:
-            self._take(slots[at : at + size], values[:, at : at + size])
+            self._take(slots[at : at + size], [column[at : at + size] for column in values])
             at, size = at + size, 2 * size
 
-    def _take(self, slots: np.ndarray, values: np.ndarray) -> None:
+    def _take(self, slots: np.ndarray, values: list[np.ndarray]) -> None:
         """Draw a number for each row; what is not below its group's cut can never be kept."""
         draws = self._rng.integers(0, _NONE_LEFT_OUT, size=slots.size, dtype=np.uint64)
         below = np.flatnonzero(draws < self._cut[slots])
-        self._waiting.append(_Rows(slots[below], draws[below], values[:, below]))
+        self._waiting.append(_Rows(slots[below], draws[below], np.stack([column[below] for column in values])))
         if sum(len(rows) for rows in self._waiting) > len(self._rows) + _CHUNK // 2:
             self._settle()
 
@@ -115,13 +113,14 @@ class StratifiedSample(Sketch):
         """Keep of each group the rows with the least numbers, up to its cap, and remember the least one left out."""
         if not self._waiting:
             return
-        rows = _Rows.joined([self._rows, *self._waiting]).in_order()
-        rows = rows[rows.draws < self._cut[rows.slots]]
-        starts = np.searchsorted(rows.slots, np.arange(self._seen.size))
-        place, caps = np.arange(len(rows)) - starts[rows.slots], self._all_caps()[rows.slots]
-        first_out = place == caps
+        rows = _Rows.joined([self._rows, *self._waiting])
+        order = np.lexsort((rows.draws, rows.slots))
+        slots = rows.slots[order]
+        place = np.arange(slots.size) - np.searchsorted(slots, np.arange(self._seen.size))[slots]
+        caps = self._all_caps()[slots]
+        first_out = order[place == caps]
         self._cut[rows.slots[first_out]] = rows.draws[first_out]
-        self._rows, self._waiting = rows[place < caps], []
+        self._rows, self._waiting = rows[order[place < caps]], []
 
     def _slots_of(self, keys: list[Key]) -> np.ndarray:
         found = np.array([self._slots.setdefault(key, len(self._slots)) for key in keys], dtype=np.int64)
@@ -255,8 +254,9 @@ class StratifiedSample(Sketch):
         slots = self._slots_of(list(other._slots))
         self._seen[slots] += other._seen
         self._cut[slots] = np.minimum(self._cut[slots], other._cut)
-        theirs = other._rows
-        self._waiting.append(_Rows(slots[theirs.slots], theirs.draws, theirs.values))
+        theirs = _Rows(slots[other._rows.slots], other._rows.draws, other._rows.values)
+        self._waiting = [rows[rows.draws < self._cut[rows.slots]] for rows in (self._rows, theirs)]
+        self._rows = _Rows.none(len(self.columns))
         self._settle()
 
     def _write(self, writer: Writer) -> None:
