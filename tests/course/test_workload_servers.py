@@ -21,6 +21,15 @@ def test_a_fleet_is_deterministic_and_its_hot_rack_is_small_in_servers_and_large
     assert 5 < slow / usual < 7
 
 
+def test_a_calm_fleet_differs_in_the_hot_rack_only():
+    hot = servers.fleet(seed=7)
+    calm = hot.calm()
+    assert np.array_equal(calm.load[~hot.hot], hot.load[~hot.hot])
+    assert np.array_equal(calm.slowness[~hot.hot], hot.slowness[~hot.hot])
+    for values in (calm.load, calm.slowness):
+        assert 0.7 < np.median(values[hot.hot]) / np.median(values[~hot.hot]) < 1.4
+
+
 def test_a_stream_is_in_order_of_arrival_and_not_of_time():
     events = servers.stream(20_000, seed=7)
     assert (np.diff(events.arrival) >= 0).all()

@@ -14,7 +14,7 @@ from principal_kit.core.errors import InvalidArgument
 from principal_kit.core.hashing import is_integer
 
 MINUTE = 60_000
-HOT_RACK = 7  # takes 3.5 times the usual load and answers six times as slowly
+HOT_RACK, HOT_LOAD, HOT_SLOWNESS = 7, 3.5, 6.0  # this rack takes 3.5 times the usual load, six times as slowly
 
 
 class Fleet(NamedTuple):
@@ -30,6 +30,11 @@ class Fleet(NamedTuple):
         """Whether a server stands in the hot rack. O(servers)."""
         return self.racks == HOT_RACK
 
+    def calm(self) -> Fleet:
+        """The same servers before their rack went hot. O(servers)."""
+        load = np.where(self.hot, np.maximum(1, self.load / HOT_LOAD), self.load).astype(np.int64)
+        return self._replace(load=load, slowness=np.where(self.hot, self.slowness / HOT_SLOWNESS, self.slowness))
+
 
 def fleet(count: int = 1000, *, seed: int, racks: int = 25, load: int = 200) -> Fleet:
     """`count` servers, spread evenly over racks, with about `load` requests a minute each in the median.
@@ -42,8 +47,8 @@ def fleet(count: int = 1000, *, seed: int, racks: int = 25, load: int = 200) -> 
     rng = np.random.default_rng([seed, 11])
     place = np.arange(count) * racks // count
     hot = place == HOT_RACK
-    loads = np.maximum(1, rng.lognormal(np.log(load), 0.7, count) * np.where(hot, 3.5, 1.0)).astype(np.int64)
-    slowness = rng.lognormal(0.0, 0.15, count) * np.where(hot, 6.0, 1.0)
+    loads = np.maximum(1, rng.lognormal(np.log(load), 0.7, count) * np.where(hot, HOT_LOAD, 1.0)).astype(np.int64)
+    slowness = rng.lognormal(0.0, 0.15, count) * np.where(hot, HOT_SLOWNESS, 1.0)
     return Fleet([f"web-{n:05}" for n in range(count)], place, loads, slowness)
 
 
