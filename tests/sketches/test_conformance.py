@@ -223,6 +223,12 @@ def _hashed(kind: str, truthful: Callable, default: dict, *others: dict, **more:
 
 
 CASES: dict[str, Case] = {
+    "BlockedBloomFilter": _hashed(
+        "BlockedBloomFilter", members_truthful, {"capacity": 300, "fpr": 0.05}, {"capacity": 301}, {"fpr": 0.04}
+    ),
+    "BloomFilter": _hashed(
+        "BloomFilter", members_truthful, {"capacity": 300, "fpr": 0.05}, {"capacity": 301}, {"fpr": 0.04}
+    ),
     "BucketHistogram": Case(
         lambda seed: sketches.BucketHistogram([1.0, 10.0, 20.0, 50.0, 100.0, 1000.0], seed=seed), quantiles_truthful,
         (
@@ -240,6 +246,10 @@ CASES: dict[str, Case] = {
         "CountMinSketch", count_min_truthful, {"epsilon": 0.05, "delta": 0.1, "conservative": True},
         {"conservative": False}, exact_merge=False,
     ),
+    "CuckooFilter": _hashed(
+        "CuckooFilter", members_truthful, {"capacity": 40_000, "fpr": 0.05}, {"capacity": 40_001}, {"fpr": 0.04},
+        exact_merge=False,
+    ),
     "DecayingTopK": Case(
         lambda seed: sketches.DecayingTopK(20, 60.0, clock=lambda: 0.0, seed=seed), decayed_truthful,
         (lambda: sketches.DecayingTopK(21, 60.0, seed=SEED), lambda: sketches.DecayingTopK(20, 61.0, seed=SEED)),
@@ -253,6 +263,10 @@ CASES: dict[str, Case] = {
         (lambda: sketches.MisraGries(21, seed=SEED), lambda: sketches.MisraGries(20, room=20, seed=SEED)),
     ),
     "Reservoir": _reservoir("Reservoir", exact=True),
+    "ScalableBloomFilter": _hashed(
+        "ScalableBloomFilter", members_truthful, {"capacity": 50, "fpr": 0.05}, {"capacity": 51}, {"fpr": 0.04},
+        exact=False, exact_merge=False,
+    ),
     "SpaceSaving": Case(
         lambda seed: sketches.SpaceSaving(20, seed=seed), counts_truthful,
         (lambda: sketches.SpaceSaving(21, seed=SEED),), one_road=False,

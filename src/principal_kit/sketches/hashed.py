@@ -36,6 +36,12 @@ def hash_chunks(keys: Any, seed: int) -> Iterator[np.ndarray]:
     return (hashes[start : start + CHUNK] for start in range(0, hashes.size, CHUNK))
 
 
+def hash_all(keys: Any, seed: int) -> np.ndarray:
+    """The hashes of many keys as one uint64 array. O(n). Raises InvalidArgument as `hash64_many` does."""
+    chunks = list(hash_chunks(keys, seed))
+    return np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.uint64)
+
+
 def place_and_rank(hashes: np.ndarray, precision: int, floor: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """For each hash with a rank above `floor`: its place, from the top `precision` bits, and its rank. O(n).
 
