@@ -164,6 +164,11 @@ class BitSketch(HashedSketch):
         raise NotImplementedError
 
 
+def _hashes_for(fpr: float) -> int:
+    """Bits for each key: log2(1/fpr), at which half of the filter's bits are set at capacity."""
+    return max(1, round(log2(1 / fpr)))
+
+
 class BloomFilter(BitSketch):
     """A set of up to `capacity` keys that says yes to a share `fpr` of strangers.
 
@@ -189,12 +194,13 @@ class BloomFilter(BitSketch):
     def __init__(self, capacity: int, fpr: float = 0.01, *, seed: int = 0) -> None:
         self.capacity, self.design_fpr = check_design(capacity, fpr)
         words = check_words(self._size_for(self.capacity, self.design_fpr), capacity, fpr)
-        self.k = max(1, round(log2(1 / self.design_fpr)))
+        self.k = _hashes_for(self.design_fpr)
         super().__init__(words, seed)
 
     @classmethod
     def _size_for(cls, capacity: int, fpr: float) -> int:
-        return ceil(capacity * log(1 / fpr) / log(2) ** 2 / 64)
+        k = _hashes_for(fpr)  # a whole number, so the size is the one at which this k meets the rate
+        return ceil(-k * capacity / log(1 - fpr ** (1 / k)) / 64)
 
     def _bits_of(self, hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         x, step, words = hashes.copy(), mix64_many(hashes), np.uint64(self._words.size)

@@ -89,7 +89,7 @@ class CuckooFilter(Sketch):
                 return
         path, bucket = [], other
         for kick in range(_KICKS):
-            slot = (fingerprint + kick) % SLOTS  # any slot will do; this one is the same on every machine
+            slot = mix64(fingerprint << 32 ^ bucket ^ kick << 20) % SLOTS  # by chance, but the same on every machine
             thrown = int(self._table[bucket, slot]), int(self._copies[bucket, slot])
             path.append((bucket, slot, *thrown))
             self._table[bucket, slot], self._copies[bucket, slot] = fingerprint, copies
