@@ -71,20 +71,22 @@ class SpaceSaving(HeavyHitters):
             x = checked_key(x)
         if type(count) is not int or count != 1:
             count = self._checked_count(count)
-        counts = self._counts
+        counts, inherited, heap = self._counts, self._inherited, self._heap
         self.total = now = self.total + count
         if x in counts:
             counts[x] += count
             return
-        inherited = 0
         if len(counts) < self.k:
-            heappush(self._heap, (count, now, x))
-        else:
-            inherited = self.error  # brings the smallest counter, of equal ones the oldest, to the heap's top
-            _, _, gone = heapreplace(self._heap, (inherited + count, now, x))
-            del counts[gone], self._inherited[gone]
-        counts[x] = inherited + count
-        self._inherited[x] = inherited
+            heappush(heap, (count, now, x))
+            counts[x], inherited[x] = count, 0
+            return
+        smallest, age, gone = heap[0]  # of equal ones the oldest
+        while smallest != counts[gone]:  # as in `error`, whose call would be a tenth of the time
+            heapreplace(heap, (counts[gone], age, gone))
+            smallest, age, gone = heap[0]
+        heapreplace(heap, (smallest + count, now, x))
+        del counts[gone], inherited[gone]
+        counts[x], inherited[x] = smallest + count, smallest
 
     @property
     def error(self) -> int:
