@@ -1,4 +1,4 @@
-"""Bloom filters against rbloom (Rust): adding and asking, arrays, lists of strings and single keys; rates against design.
+"""Bloom filters against rbloom (Rust): adding and asking, by array, by list, by single key; rates against the design.
 
     python benchmarks/bloom.py [--keys N] [--rounds N] [--only TEXT] [--record]
 
@@ -71,13 +71,14 @@ def races(keys: int) -> list[Case]:
             Case(f"{name}, single integers", "ask", SCALAR, setup(own, "__contains__", questions[:SCALAR], array),
                  {"rbloom in": setup(peer, "__contains__", questions[:SCALAR], numbers)}, {}),
         ]  # fmt: skip
+    cuckoo = partial(CuckooFilter, SCALAR, FPR)
     found += [
         Case("scalable from 1,024, uint64 array", "add", keys, setup(ScalableBloomFilter, "add_many", array),
              {"rbloom update": setup(peer, "update", numbers)}, {}),
-        Case("cuckoo, uint64 array", "add", SCALAR, setup(lambda: CuckooFilter(SCALAR, FPR), "add_many", array[:SCALAR]),
+        Case("cuckoo, uint64 array", "add", SCALAR, setup(cuckoo, "add_many", array[:SCALAR]),
              {"rbloom add": setup(peer, "add", few_numbers)}, {}),
         Case("cuckoo, uint64 array", "ask", keys,
-             setup(lambda: CuckooFilter(SCALAR, FPR), "contains_many", asked, array[:SCALAR]),
+             setup(cuckoo, "contains_many", asked, array[:SCALAR]),
              {"rbloom in": setup(peer, "__contains__", questions, numbers[:SCALAR])}, {}),
     ]  # fmt: skip
     return found

@@ -18,6 +18,7 @@ from principal_kit.sketches.bloom import BitSketch, check_design, check_words
 
 _SPREAD = 0x9E3779B97F4A7C15  # odd: multiplying by it is a bijection whose upper bits depend on all lower ones
 _MAX_K = 10  # slices of 6 bits in 64
+_SHIFTS = tuple(58 - 6 * i for i in range(_MAX_K))
 
 
 @lru_cache(maxsize=64)
@@ -106,11 +107,11 @@ class BlockedBloomFilter(BitSketch):
             mask |= one << ((drawn >> np.uint64(58 - 6 * i)) & low)
         yield place.view(np.int64), mask
 
-    def _bits_of_one(self, h: int) -> Iterator[tuple[int, int]]:
+    def _bits_of_one(self, h: int) -> tuple[tuple[int, int]]:
         drawn, mask = (h * _SPREAD) & MASK64, 0
-        for i in range(self.k):
-            mask |= 1 << ((drawn >> (58 - 6 * i)) & 63)
-        yield ((h >> 32) * self._words.size) >> 32, mask
+        for shift in _SHIFTS[: self.k]:
+            mask |= 1 << (drawn >> shift & 63)
+        return (((h >> 32) * self._words.size >> 32, mask),)
 
     def predicted_fpr(self, keys: int | None = None) -> float:
         """The rate that theory expects with `keys` distinct keys in (default: `capacity`)."""
