@@ -86,7 +86,7 @@ def _days(only_a, both, only_b, precision=10):
     return a, b
 
 
-@overlap.property("two sketches of the same keys share them all", keys=st.integers(1, 3_000), examples=30)
+@overlap.property("two sketches of the same keys share them all", keys=st.integers(1, 3_000), examples=15)
 def _same(answer, keys):
     a, b = _days(0, keys, 0)
     got = answer(a, b)
@@ -102,7 +102,7 @@ def _unchanged(answer, only):
     expect(b.to_bytes() == before[1], expected="the second sketch unchanged", got="another one")
 
 
-@overlap.property("a large overlap is found", both=st.integers(1_000, 4_000), only=st.integers(0, 2_000), examples=30)
+@overlap.property("a large overlap is found", both=st.integers(1_000, 4_000), only=st.integers(0, 2_000), examples=15)
 def _large(answer, both, only):
     a, b = _days(only, both, 1_000)
     error = 5 * a.error * (only + 2 * both + 1_000)
@@ -119,7 +119,7 @@ def _disjoint(answer, size):
     expect(got < error, expected=f"0, within {error:.0f}", got=got)
 
 
-@overlap.property("nor do they share less than nothing", size=st.integers(10, 4_000), examples=40)
+@overlap.property("nor do they share less than nothing", size=st.integers(10, 4_000), examples=20)
 def _not_negative(answer, size):
     got = answer(*_days(size, 0, size))
     expect(got >= 0, expected="0 or more", got=got)
