@@ -76,7 +76,10 @@ up() {
     *) echo "unknown profile $profile: there is only cluster" >&2; exit 2 ;;
   esac
   if [ "${BUILD:-yes}" != no ]; then build; else make_env_file; fi
-  compose ${options[@]+"${options[@]}"} up --detach --no-build --wait --wait-timeout 300
+  if ! compose ${options[@]+"${options[@]}"} up --detach --no-build --wait --wait-timeout 300; then
+    why
+    exit 1
+  fi
   cat <<TEXT
 
 All healthy. To run chapters on them, from this shell:
@@ -88,6 +91,15 @@ $(exports "$profile" | sed 's/^/  /')
 JupyterLab inside: http://127.0.0.1:$(value JUPYTER_PORT)/lab?token=$(value JUPYTER_TOKEN)
 Stop everything:   make docker-down
 TEXT
+}
+
+# What the containers that did not become healthy said last.
+why() {
+  local name
+  for name in $(docker ps --all --filter "label=com.docker.compose.project=$PROJECT" --format '{{.Names}} {{.Status}}' | awk '!/\(healthy\)/ && !/Created/ { print $1 }'); do
+    printf '\nLast lines of %s:\n' "$name" >&2
+    docker logs --tail 12 "$name" 2>&1 | cut -c 1-200 >&2
+  done
 }
 
 down() {

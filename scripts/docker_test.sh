@@ -105,4 +105,4 @@ fi
 # The plain builder needs no plugin, which Debian's package lacks.
 if ! docker buildx version >/dev/null 2>&1; then export DOCKER_BUILDKIT=0; fi
 # A group of its own is not needed: on Ctrl-C pytest tears its containers down, then this script its daemon.
-"$BIN/python" -m pytest -p no:cacheprovider -o addopts= -q -rs --timeout=0 --durations=12 -s "tests/docker/test_$WHAT.py"
+"$BIN/python" -m pytest -p no:cacheprovider -o addopts= -q -rs --timeout=0 --durations=12 -s "tests/docker/test_$WHAT.py" ${TESTS:+-k "$TESTS"}

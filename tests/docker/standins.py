@@ -88,9 +88,6 @@ def _kafka_context(context: Path) -> None:
 
     shutil.copytree(FOLDER / "kafka", context, dirs_exist_ok=True)
     shutil.copytree(jars.verified("kafka"), context / "jars")
-    tools = f"org.apache.kafka:kafka-tools:{jars.SETS['kafka']}"  # the health check's command is in it
-    run("mvn", "-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy",
-        f"-Dartifact={tools}", f"-DoutputDirectory={context / 'jars'}")  # fmt: skip
 
 
 def _spark_context(context: Path) -> None:

@@ -18,6 +18,8 @@ import nbformat
 import pytest
 import redis
 from conftest import PROJECT, ROOT, docker, left_over
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from principal_kit import services
 from principal_kit.core.errors import ServiceError
@@ -64,9 +66,19 @@ def eventually(condition, seconds=DEADLINE):
         time.sleep(0.1)
 
 
-def healthy(stack, service):
-    state = docker("inspect", "-f", "{{.State.Health.Status}}", stack.container(service)).stdout.strip()
-    return state == "healthy"
+@pytest.fixture(autouse=True)
+def whole(stack):
+    """After each test whatever it stopped runs again, so that one failure is not many."""
+    yield
+    stopped = docker(
+        "ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}", "--filter", "status=exited"
+    ).stdout.split()
+    for container in stopped:
+        docker("start", container)
+    for container in stopped:
+        eventually(
+            lambda c=container: "healthy" == docker("inspect", "-f", "{{.State.Health.Status}}", c).stdout.strip()
+        )
 
 
 # ── What the containers are ──────────────────────────────────────────────────────────────────────
@@ -91,7 +103,7 @@ def test_every_container_is_healthy_bounded_and_on_loopback(stack):
 
 def test_the_servers_are_of_the_versions_that_are_embedded(attached):
     assert services.redis().version.startswith(versions.WANTED["redis"].split("x")[0])
-    assert services.kafka().version == versions.WANTED["kafka"]
+    assert versions.WANTED["kafka"].startswith(services.kafka().version)  # the protocol tells the line, not the patch
     assert services.kafka().source == services.redis().source == "external"
 
 
@@ -185,7 +197,8 @@ def test_a_cluster_of_three_brokers_and_six_redis_nodes_joins(stack, say):
 
 def test_redis_restarted_under_load_keeps_what_it_acknowledged(stack, attached):
     """`docker restart` in the middle of a stream of increments: every acknowledged one is there, and no other."""
-    client = services.redis().client(socket_timeout=2)
+    # The client's own retries would send an increment twice whose answer was lost: at least once is not exactly once.
+    client = services.redis().client(socket_timeout=2, retry=Retry(NoBackoff(), 0))
     client.delete("acknowledged")
     restarted = threading.Thread(target=docker, args=("restart", "-t", "5", stack.container("redis")))
     acknowledged, unknown, after = 0, 0, 0
@@ -200,7 +213,6 @@ def test_redis_restarted_under_load_keeps_what_it_acknowledged(stack, attached):
             unknown += 1
     restarted.join()
     assert acknowledged <= int(client.get("acknowledged")) <= acknowledged + unknown
-    eventually(lambda: healthy(stack, "redis"))
 
 
 def test_a_killed_redis_is_named_and_a_cache_over_nodes_never_serves_a_wrong_value(stack, attached):
@@ -260,8 +272,6 @@ def test_a_killed_broker_loses_and_doubles_nothing_that_was_acknowledged(stack, 
     admin.close()
     assert sorted(values) == list(range(20_000))
     assert len({(m.partition, m.offset) for m in acknowledged}) == 20_000
-    docker("start", stack.container(f"broker-{leaders[0]}"))
-    eventually(lambda: healthy(stack, f"broker-{leaders[0]}"))
 
 
 COUNT = """
@@ -302,21 +312,20 @@ def test_a_killed_spark_worker_costs_time_and_not_rows(stack, attached):
         process.kill()
         reader.join(timeout=30)
     assert f"total 1000000 {sum(range(1_000_000))}" in "".join(printed)
-    docker("start", stack.container("spark-worker-2"))
-    eventually(lambda: healthy(stack, "spark-worker-2"))
 
 
-def chapter_with(stack, folder, profile, at, strike):
-    """Run chapter 1.1; when the first cell whose title has `at` starts, call `strike`. Returns status and output."""
+def chapter_with(stack, folder, profile, at, victims):
+    """Run chapter 1.1; when the first cell whose title has `at` starts, kill the victims. Returns status and output."""
     process = stack.python(RUN.format(folder=str(folder)), **stack.exports(profile))
-    printed, struck = [], []
+    killers = [threading.Thread(target=docker, args=("kill", stack.container(victim))) for victim in victims]
+    printed = []
 
     def read():
         for line in iter(process.stdout.readline, ""):
             printed.append(line)
-            if at in line and not struck:
-                struck.append(True)
-                strike()
+            if at in line:
+                for killer in killers:
+                    killer.start()
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -325,38 +334,29 @@ def chapter_with(stack, folder, profile, at, strike):
     finally:
         process.kill()
         reader.join(timeout=60)
-    assert struck, "".join(printed)
+    for killer in killers:
+        killer.join(timeout=60)  # raises if it was never started
     return status, "".join(printed)
 
 
 def test_a_chapter_that_loses_a_broker_and_a_spark_worker_ends_with_the_same_outputs(stack, tmp_path, say):
     """On the cluster: its six Redis nodes are containers too, and the chapter kills and freezes them itself."""
 
-    def strike():
-        docker("kill", stack.container("broker-3"))
-        docker("kill", stack.container("spark-worker-2"))
-
-    status, printed = chapter_with(stack, tmp_path, "cluster", "fleet = services.redis_nodes(6)", strike)
+    victims = ("broker-3", "spark-worker-2")
+    status, printed = chapter_with(stack, tmp_path, "cluster", "fleet = services.redis_nodes(6)", victims)
     assert status == 0, printed[-4000:]
     here = compared(nbformat.read(tmp_path / f"{chapters.get('1.1').slug}.ipynb", as_version=4))
     assert here == committed()
     say(f"chapter 1.1 with a broker and a Spark worker killed: {printed.split()[-1]} s, same outputs")
-    for service in ("broker-3", "spark-worker-2"):
-        docker("start", stack.container(service))
-        eventually(lambda service=service: healthy(stack, service))
 
 
 def test_a_chapter_that_loses_its_redis_stops_and_names_it(stack, tmp_path):
-    status, printed = chapter_with(
-        stack, tmp_path, "", "fleet = services.redis_nodes(6)", lambda: docker("kill", stack.container("redis"))
-    )
+    status, printed = chapter_with(stack, tmp_path, "", "fleet = services.redis_nodes(6)", ("redis",))
     port = parse_servers(stack.exports()["PRINCIPAL_KIT_REDIS"], variable="")[0][1]
     assert status == 1
     assert re.search(rf"ConnectionError.*127\.0\.0\.1:{port}|ServiceError.*127\.0\.0\.1:{port}", printed), printed[
         -3000:
     ]
-    docker("start", stack.container("redis"))
-    eventually(lambda: healthy(stack, "redis"))
 
 
 # ── The end ──────────────────────────────────────────────────────────────────────────────────────
