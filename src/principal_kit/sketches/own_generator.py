@@ -57,8 +57,9 @@ def read_generator(reader: Reader) -> np.random.Generator:
 
 def joined_origins(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """The origins of two samples together, sorted. Raises InvalidArgument if they share one."""
-    if np.intersect1d(mine, theirs).size:
+    joined = np.sort(np.concatenate([mine, theirs]))
+    if (joined[1:] == joined[:-1]).any():
         raise InvalidArgument(
             "both samples hold draws of the same generator: give each stream its own (rng.spawn), and merge it once"
         )
-    return np.sort(np.concatenate([mine, theirs]))
+    return joined
