@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from principal_kit.core.errors import CorruptionError, KitError
 from principal_kit.course import project
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FIGURE = "book/_static/benchmarks.svg"
@@ -36,7 +36,8 @@ class Bar:
     """One bar of one topic. `margin`: how many times better than wanted; 1 is just met, below 1 is missed."""
 
     topic: str
-    what: str
+    group: str
+    name: str
     against: str
     ours: str
     theirs: str
@@ -44,6 +45,11 @@ class Bar:
     wanted: str
     margin: float
     met: bool
+
+    @property
+    def what(self) -> str:
+        """Group and name in one."""
+        return f"{self.group}: {self.name}"
 
 
 def reports(folder: Path | None = None) -> list[dict[str, Any]]:
@@ -76,8 +82,9 @@ def bars(found: Sequence[dict[str, Any]]) -> list[Bar]:
 
 def _race_bar(report: dict, race: dict, peer: dict) -> Bar:
     return Bar(
-        report["title"], _what(race), peer["name"], rate(race, race["seconds"]), rate(race, peer["seconds"]),
-        _ratio(peer), f"≥ {peer['wanted']:g} ×", peer["ratio"] / peer["wanted"], peer["met"],
+        report["title"], race["group"], race["name"], peer["name"],
+        rate(race, race["seconds"]), rate(race, peer["seconds"]), _ratio(peer),
+        f"≥ {peer['wanted']:g} ×", peer["ratio"] / peer["wanted"], peer["met"],
     )  # fmt: skip
 
 
@@ -86,13 +93,9 @@ def _bound_bar(report: dict, bound: dict) -> Bar:
     theirs = ", ".join(f"{name} {amount(value)}" for name, value in bound["peers"].items())
     margin = bound["limit"] / bound["value"] if bound["value"] > 0 else _FARTHEST
     return Bar(
-        report["title"], _what(bound), "a limit", amount(bound["value"]) + unit, theirs,
+        report["title"], bound["group"], bound["name"], "a limit", amount(bound["value"]) + unit, theirs,
         f"{bound['value'] / bound['limit']:.2g} of the limit", f"≤ {bound['limit']:g}{unit}", margin, bound["met"],
     )  # fmt: skip
-
-
-def _what(row: dict) -> str:
-    return f"{row['group']}: {row['name']}"
 
 
 def rate(race: dict[str, Any], seconds: float) -> str:
@@ -171,34 +174,52 @@ def _topics(found: list[dict], rows: list[Bar]) -> str:
 
 
 def _topic(report: dict) -> str:
-    shown = bars([report])
-    parts = [f"### {report['title']}"]
-    if shown:
-        table = [
-            [r.what, r.ours, f"{r.against} {r.theirs}" if r.against != "a limit" else r.theirs, r.result, r.wanted,
-             "met" if r.met else "**missed**"] for r in shown
-        ]  # fmt: skip
-        parts.append(_table(["What", "Ours", "Peer", "Ratio (spread)", "Wanted", "Bar"], table))
-    if rest := _without_bar(report):
-        table = _table(["What", "Ours", "Peer", "Ratio (spread)"], rest)
-        parts.append(f"```{{dropdown}} Measured without a bar\n{table}\n```")
+    groups = dict.fromkeys(row["group"] for row in (*report["races"], *report["bounds"]))
+    judged = [table for group in groups for table in _tables(report, group, with_bar=True)]
+    rest = [table for group in groups for table in _tables(report, group, with_bar=False)]
+    parts = [f"### {report['title']}", *judged]
+    if rest:
+        parts.append(":::{dropdown} Measured without a bar\n" + "\n\n".join(rest) + "\n:::")
     parts.append(f"{provenance(report)} Run it again: `python benchmarks/{report['topic']}.py --record`.")
     return "\n\n".join(parts)
 
 
-def _without_bar(report: dict) -> list[list[str]]:
-    rows = [
-        [_what(race), rate(race, race["seconds"]), f"{peer['name']} {rate(race, peer['seconds'])}", _ratio(peer)]
+def _tables(report: dict, group: str, *, with_bar: bool) -> list[str]:
+    """A group's races, and its figures with each peer in a column of its own."""
+    found = []
+    races = [
+        (race, peer)
         for race in report["races"]
-        for peer in race["peers"]
-        if peer["wanted"] is None
+        for peer in race["peers"] or ([] if with_bar else [None])
+        if race["group"] == group and (peer is not None and peer["wanted"] is not None) == with_bar
     ]
-    rows += [[_what(race), rate(race, race["seconds"]), "", ""] for race in report["races"] if not race["peers"]]
-    for bound in report["bounds"]:
-        if bound["limit"] is None:
-            peers = ", ".join(f"{name} {amount(value)}" for name, value in bound["peers"].items())
-            rows.append([_what(bound), f"{amount(bound['value'])} {bound['unit']}", peers, ""])
-    return rows
+    if races:
+        header = [f"**{group}**", "Ours", "Peer", "Ratio (spread)"] + ["Wanted"] * with_bar
+        found.append(_table(header, [_race_row(race, peer)[: len(header)] for race, peer in races]))
+    bounds = [b for b in report["bounds"] if b["group"] == group and (b["limit"] is not None) == with_bar]
+    if bounds:
+        peers = list(dict.fromkeys(name for bound in bounds for name in bound["peers"]))
+        header = [f"**{group}**", "Ours"] + ["Wanted"] * with_bar + peers
+        found.append(_table(header, [_bound_row(bound, peers, with_bar) for bound in bounds]))
+    return found
+
+
+def _race_row(race: dict, peer: dict | None) -> list[str]:
+    ours = [race["name"], rate(race, race["seconds"])]
+    if peer is None:
+        return [*ours, "", "", ""]
+    wanted = "" if peer["wanted"] is None else f"≥ {peer['wanted']:g} × {_verdict(peer['met'])}"
+    return [*ours, f"{peer['name']} {rate(race, peer['seconds'])}", _ratio(peer), wanted]
+
+
+def _bound_row(bound: dict, peers: Sequence[str], with_bar: bool) -> list[str]:
+    wanted = [f"≤ {bound['limit']:g} {bound['unit']} {_verdict(bound['met'])}"] if with_bar else []
+    theirs = [amount(bound["peers"][name]) if name in bound["peers"] else "" for name in peers]
+    return [bound["name"], f"{amount(bound['value'])} {bound['unit']}", *wanted, *theirs]
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "**missed**"
 
 
 def render(text: str, found: list[dict]) -> str:
@@ -217,37 +238,55 @@ def draw(rows: Sequence[Bar]) -> Figure:
     """A dot for each bar, on a logarithmic axis, grouped by topic; missed ones are crosses in another colour."""
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator
 
     from principal_kit.course import plot
 
+    groups = list(dict.fromkeys((row.topic, row.group) for row in rows))
+    order = [item for group in groups for item in (group, *(row for row in rows if (row.topic, row.group) == group))]
     with matplotlib.rc_context(plot.style()):
-        figure = Figure(figsize=(plot.SIZE[0] + 1.5, 1.5 + 0.24 * len(rows)))
+        figure = Figure(figsize=(plot.SIZE[0], 1.4 + 0.21 * len(order)))
         axes = figure.subplots()
         for met, colour, marker, label in ((True, plot.BLUE, "o", "met"), (False, plot.VERMILLION, "X", "missed")):
-            chosen = [(at, min(row.margin, _FARTHEST)) for at, row in enumerate(rows) if row.met == met]
+            chosen = [
+                (y, min(row.margin, _FARTHEST))
+                for y, row in enumerate(order)
+                if isinstance(row, Bar) and row.met == met
+            ]
             if chosen:
                 places, margins = zip(*chosen)
                 axes.hlines(places, 1, margins, color=colour, linewidth=1.2, alpha=0.6)
-                axes.scatter(margins, places, color=colour, marker=marker, s=38, label=label, zorder=3)
+                axes.scatter(margins, places, color=colour, marker=marker, s=34, label=label, zorder=3)
         axes.axvline(1, color=plot.INK, linewidth=1.2)
-        axes.set_yticks(range(len(rows)), [f"{row.what}  ({row.against})" for row in rows], fontsize=7.5)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xscale("log")
-        low, high = min([0.8, *(row.margin / 1.2 for row in rows)]), max([2.0, *(row.margin * 1.2 for row in rows)])
-        axes.set_xlim(low, min(high, 1.2 * _FARTHEST))
-        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= t <= high]
-        axes.xaxis.set_major_locator(FixedLocator(ticks))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticklabels([f"{tick:g}" for tick in ticks])
-        axes.grid(axis="y", visible=False)
-        axes.legend(loc="lower right")
+        _name_rows(axes, order)
+        _scale(axes, rows)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
         axes.set_xlabel("times as good as wanted (1 = just met)")
         figure.suptitle(finding(rows), x=0.02, ha="left", fontsize=11.5, fontweight="bold", color=plot.INK)
-        for at, (above, below) in enumerate(pairwise(rows)):
-            if above.topic != below.topic:
-                axes.axhline(at + 0.5, color=plot.MUTED, linewidth=0.8)
     return figure
+
+
+def _name_rows(axes: Axes, order: Sequence[Bar | tuple[str, str]]) -> None:
+    """Groups in bold, below them their bars, each with whom it is held against."""
+    names = [f"{row.name}  ({row.against})" if isinstance(row, Bar) else row[1] for row in order]
+    axes.set_yticks(range(len(order)), names, fontsize=8)
+    for label, row in zip(axes.get_yticklabels(), order):
+        label.set_fontweight("normal" if isinstance(row, Bar) else "bold")
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+
+
+def _scale(axes: Axes, rows: Sequence[Bar]) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_xscale("log")
+    margins = [min(row.margin, _FARTHEST) for row in rows]
+    low, high = min([0.8, *(margin / 1.2 for margin in margins)]), max([2.0, *(margin * 1.2 for margin in margins)])
+    axes.set_xlim(low, high)
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= t <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{tick:g}" for tick in ticks])
 
 
 def digest(rows: Sequence[Bar]) -> str:
