@@ -29,8 +29,8 @@ def sketch_column(df: DataFrame, column: str, make: Callable[[], S], *, fan_in: 
         make: makes an empty sketch; called in every task, so it must be picklable (a lambda is).
         fan_in: tasks of the second level, and sketches that reach the driver.
 
-    With a sketch whose merge is exact (Bloom, Count-Min, HyperLogLog, PCSA) the result equals, byte for byte, the sketch
-    of the same values in one process, whatever the partitions.
+    Where merging is exact (Bloom, Count-Min, HyperLogLog, PCSA) the result equals, byte for byte, the sketch of the
+    same values in one process, whatever the partitions.
 
     Complexity: a task holds one sketch and one Arrow batch; `fan_in` sketches come to the driver. Raises
     InvalidArgument for a column that is not there and a bad fan_in; a task's own refusal arrives as Spark's exception.
