@@ -227,7 +227,7 @@ class BloomFilter(BitSketch):
         A batch that sets a good part of the bits marks them in an array of one byte a bit first, up to 64 MiB: marks
         need no reading before writing. Raises InvalidArgument on a bad key; then nothing was taken in.
         """
-        many = getattr(keys, "__len__", tuple)() if not isinstance(keys, (str, bytes)) else 0
+        many = getattr(keys, "size", None) or (len(keys) if isinstance(keys, (list, tuple)) else 0)
         if self.bits > _MARKS or not isinstance(many, int) or many * self.k * 8 < self.bits:
             super().add_many(keys)
             return
