@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from principal_kit.streaming.external_sort import OVERHEAD_BYTES, SortObserver, SortStats, external_sort
+from principal_kit.streaming.range_sort import RangeSortStats, Splitter, range_sort
 from principal_kit.streaming.records import FixedWidth, LengthPrefixed, Lines
 from principal_kit.streaming.sort_plan import BlockBudget, SortPlan
 
@@ -39,6 +40,7 @@ __all__ = [
     "LengthPrefixed",
     "Lines",
     "Merged",
+    "RangeSortStats",
     "Report",
     "Result",
     "RunningMedian",
@@ -47,6 +49,7 @@ __all__ = [
     "SortObserver",
     "SortPlan",
     "SortStats",
+    "Splitter",
     "Tally",
     "Tree",
     "TumblingWindows",
@@ -54,6 +57,7 @@ __all__ = [
     "Watermarks",
     "Windows",
     "external_sort",
+    "range_sort",
 ]
 
 

@@ -85,7 +85,7 @@ class BlockBudget:
         """The plan for a file of so many bytes.
 
         >>> BlockBudget(100, 256 << 20).plan(2 * 10**9)
-        SortPlan(runs=21, passes=1, width=21)
+        SortPlan(runs=24, passes=1, width=24)
         >>> BlockBudget(100, 16 * 10**9).plan(10**12).passes
         1
         """
