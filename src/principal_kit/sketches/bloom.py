@@ -15,7 +15,7 @@ import numpy as np
 
 from principal_kit.core.codec import Reader, Writer
 from principal_kit.core.errors import CorruptionError, InvalidArgument
-from principal_kit.core.hashing import MASK64, Key, hash64, is_integer, mix64, mix64_many
+from principal_kit.core.hashing import MASK64, Key, hash64, is_integer
 from principal_kit.sketches.hashed import CHUNK, HashedSketch, hash_chunks
 
 _ONES = np.array([bin(octet).count("1") for octet in range(256)], dtype=np.int64)  # set bits of each byte
@@ -214,8 +214,12 @@ class BloomFilter(BitSketch):
             yield place.view(np.int64), np.uint64(1) << (x & np.uint64(63))
 
     def _drawn(self, hashes: np.ndarray) -> Iterator[np.ndarray]:
-        """k times 64 bits for each hash: the upper half chooses a word, the lowest six a bit in it."""
-        x, step = hashes.copy(), mix64_many(hashes)
+        """k times 64 bits for each hash: the upper half chooses a word, the lowest six a bit in it.
+
+        Double hashing, x + i step, of the hash and the hash with its halves exchanged; a step that grows keeps two keys
+        that agree in two of their places from agreeing in all.
+        """
+        x, step = hashes.copy(), hashes << np.uint64(32) | hashes >> np.uint64(32)
         for i in range(self.k):
             yield x
             x += step
@@ -232,16 +236,19 @@ class BloomFilter(BitSketch):
             super().add_many(keys)
             return
         chunks, marks = hash_chunks(keys, self.seed), np.zeros(self.bits, dtype=bool)
+        words = np.uint64(self._words.size)
         for hashes in chunks:
             for x in self._drawn(hashes):
-                place = ((x >> np.uint64(32)) * np.uint64(self._words.size)) >> np.uint64(32)
-                place <<= np.uint64(6)
+                place = x >> np.uint64(32)
+                place *= words
+                place >>= np.uint64(26)  # the word, times 64, and six bits to replace
+                place &= ~np.uint64(63)
                 place |= x & np.uint64(63)
                 marks[place.view(np.int64)] = True
         self._words |= np.packbits(marks, bitorder="little").view("<u8")
 
     def _bits_of_one(self, h: int) -> Iterator[tuple[int, int]]:
-        x, step, words = h, mix64(h), self._words.size
+        x, step, words = h, (h << 32 | h >> 32) & MASK64, self._words.size
         for i in range(self.k):
             yield ((x >> 32) * words) >> 32, 1 << (x & 63)
             x = (x + step) & MASK64
