@@ -19,7 +19,7 @@ from principal_kit.core.hashing import mix64_many
 SIZE = 100
 KEY = slice(0, 10)
 NUMBER = slice(12, 20)  # the record's number, big-endian
-PAYLOADS = ("random", "text")
+PAYLOADS = ("random", "text", "lines")
 KEYS = ("uniform", "skewed", "duplicates", "sorted", "reversed")
 _PIECE = 10_000
 
@@ -32,22 +32,24 @@ def batches(count: int, *, seed: int, keys: str = "uniform", payload: str = "ran
         seed: which records; record i does not depend on `count`, except for "sorted" and "reversed".
         keys: "uniform"; "skewed": of ten keys nine share their first three bytes, and crowd within what is left;
             "duplicates": half of all records have the same key, the rest one of 1,000; "sorted"; "reversed".
-        payload: "random" bytes, or "text", which compresses.
+        payload: "random" bytes; "text", which compresses; "lines": everything printable (keys too, which is gensort's
+            -a) and a newline at the end, for programs that sort lines; goes with "uniform" keys.
 
     Raises InvalidArgument for an unknown kind.
     """
     if keys not in KEYS or payload not in PAYLOADS or count < 0:
         raise InvalidArgument(f"{count} records, {keys!r}, {payload!r}: expected count >= 0, {KEYS}, {PAYLOADS}")
+    if payload == "lines" and keys != "uniform":
+        raise InvalidArgument(f"payload='lines' goes with keys='uniform', not {keys!r}")
     for first in range(0, count, _PIECE):
-        size = min(_PIECE, count - first)
         rng = np.random.default_rng([seed, first // _PIECE])
-        numbers = np.arange(first, first + size, dtype=np.uint64)
-        rows = np.empty((size, SIZE), dtype=np.uint8)
+        numbers = np.arange(first, first + _PIECE, dtype=np.uint64)
+        rows = np.empty((_PIECE, SIZE), dtype=np.uint8)
         rows[:, KEY] = _keys(keys, rng, numbers, count)
         rows[:, 10:12] = (0x00, 0x11)
-        rows[:, NUMBER] = numbers.astype(">u8").view(np.uint8).reshape(size, 8)
-        rows[:, 20:] = _payload(payload, rng, size)
-        yield rows
+        rows[:, NUMBER] = numbers.astype(">u8").view(np.uint8).reshape(_PIECE, 8)
+        rows[:, 20:] = _payload(payload, rng, _PIECE)
+        yield (_as_lines(rows, numbers) if payload == "lines" else rows)[: count - first]
 
 
 def _keys(kind: str, rng: np.random.Generator, numbers: np.ndarray, count: int) -> np.ndarray:
@@ -68,8 +70,17 @@ def _keys(kind: str, rng: np.random.Generator, numbers: np.ndarray, count: int) 
     return found
 
 
+def _as_lines(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    hexadecimal = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+    nibbles = numbers[:, None] >> np.arange(28, -4, -4, dtype=np.uint64) & np.uint64(15)
+    rows = (32 + rows % 95).astype(np.uint8)
+    rows[:, NUMBER] = hexadecimal[nibbles]  # in the order of the numbers still
+    rows[:, -1] = ord("\n")
+    return rows
+
+
 def _payload(kind: str, rng: np.random.Generator, size: int) -> np.ndarray:
-    if kind == "random":
+    if kind != "text":
         return rng.integers(0, 256, (size, SIZE - 20), dtype=np.uint8)
     words = np.frombuffer(b"GET /cart 200 PUT /item 201 GET /home 304 POST /pay 402 ", dtype=np.uint8).reshape(4, 14)
     return words[rng.integers(0, 4, (size, 6))].reshape(size, -1)[:, : SIZE - 20]
