@@ -82,7 +82,7 @@ def test_every_distribution_through_several_passes(tmp_path, keys, compression):
     gensort.write(tmp_path / "in", 20_000, seed=3, keys=keys)
     stats = external_sort(tmp_path / "in", tmp_path / "out", gensort.KEY, 40_000, compression)
     before, after = gensort.summary(tmp_path / "in"), gensort.summary(tmp_path / "out")
-    assert stats.passes == 2
+    assert stats.passes > 2
     assert stats.runs > stats.merge_width > 2
     assert after.in_order
     assert after.stable

@@ -11,7 +11,7 @@ from principal_kit.core.errors import InvalidArgument
 from principal_kit.streaming import key_order
 
 _BLOCKS = 256  # a block is this part of the limit, so that some 80 runs can be merged at any limit
-_BLOCK_BYTES_MAX = 4 << 20
+_BLOCK_BYTES_MIN, _BLOCK_BYTES_MAX = 4 << 10, 4 << 20
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class BlockBudget:
     @property
     def block_records(self) -> int:
         """Records that are read and written at a time."""
-        return max(1, min(self.memory_limit // _BLOCKS, _BLOCK_BYTES_MAX) // self.record_size)
+        small = min(_BLOCK_BYTES_MIN, self.memory_limit // 16)  # of a small limit a larger part, or calls cost most
+        size = min(max(self.memory_limit // _BLOCKS, small), _BLOCK_BYTES_MAX)
+        return max(1, size // self.record_size)
 
     @property
     def width_max(self) -> int:
