@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.streaming import key_order
 
-_BLOCKS = 256  # a block is this part of the limit, so that some 80 runs can be merged at any limit
+_BLOCKS = 512  # a block is this part of the limit, so that some 160 runs can be merged at any limit
 _BLOCK_BYTES_MIN, _BLOCK_BYTES_MAX = 4 << 10, 4 << 20
 
 
