@@ -61,14 +61,14 @@ def test_fixed_width_equals_sorted_at_any_limit(drawn, extra, compression, threa
 
 @given(
     st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=60),
-    st.integers(60, 5000), COMPRESSIONS, st.sampled_from([None, len, lambda line: line[::-1], lambda line: line[:1]]),
+    st.integers(100, 5000), COMPRESSIONS, st.sampled_from([None, len, lambda line: line[::-1], lambda line: line[:1]]),
 )  # fmt: skip
 def test_lines_equal_sorted_at_any_limit(lines, limit, compression, key):
     got, _ = run(b"".join(line + b"\n" for line in lines), key, limit, compression, records=Lines())
     assert got == b"".join(line + b"\n" for line in sorted(lines, key=key))
 
 
-@given(st.lists(st.binary(max_size=20), max_size=60), st.integers(80, 5000), COMPRESSIONS)
+@given(st.lists(st.binary(max_size=20), max_size=60), st.integers(160, 5000), COMPRESSIONS)
 def test_length_prefixed_equal_sorted_at_any_limit(rows, limit, compression):
     framed = LengthPrefixed()
     got, stats = run(b"".join(map(framed.encode, rows)), len, limit, compression, records=framed)
@@ -186,6 +186,8 @@ def test_a_limit_below_one_record(old):
     (old / "long").write_bytes(LengthPrefixed().encode(b"x" * 5000))
     with pytest.raises(InvalidArgument, match=r"record 0 .*memory_limit"):
         external_sort(old / "long", old / "out", None, 4000, records=LengthPrefixed())
+    with pytest.raises(InvalidArgument, match="so large that a merge"):
+        BlockBudget(20 << 20, 30 << 20)
     with pytest.raises(InvalidArgument, match="less than one record"):
         external_sort(old / "long", old / "out", slice(0, 10), 4000, records=FixedWidth(5004))
     (old / "long").unlink()

@@ -22,6 +22,7 @@ from principal_kit.streaming.spill import Extent, Output, Spill, clear
 Run = list[Extent]
 _PAIR_BYTES = 128  # a tuple, its place in two lists and in the sort's own, and what the allocator rounds up
 _WIDTH_MAX = 64
+_RECORD_PARTS = 8  # a record may take this part of the limit: a merge of two runs holds several copies of it
 _FRAMED = LengthPrefixed()
 
 
@@ -69,7 +70,7 @@ class ObjectSorter:
     def _read(self, fd: int) -> Iterator[bytes]:
         with io.BufferedReader(io.FileIO(os.dup(fd)), self._block) as file:
             try:
-                yield from self._format.read(file, self._limit // 4)
+                yield from self._format.read(file, self._limit // _RECORD_PARTS)
             except OSError as error:
                 raise clear(error, "the input") from error
 

@@ -12,6 +12,8 @@ from principal_kit.streaming import key_order
 
 _BLOCKS = 512  # a block is this part of the limit, so that some 160 runs can be merged at any limit
 _BLOCK_BYTES_MIN, _BLOCK_BYTES_MAX = 4 << 10, 4 << 20
+_AREA_RECORDS_MIN = 4  # two runs of two blocks, whatever the limit
+_SMALL_BYTES = 16 << 20  # what these may take beyond the limit: it is within the constant that the process may
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,17 @@ class BlockBudget:
     def __post_init__(self) -> None:
         if self.memory_limit < self.record_size:
             raise InvalidArgument(f"memory_limit={self.memory_limit}: less than one record of {self.record_size} bytes")
+        least = _AREA_RECORDS_MIN * (self.record_size + key_order.BYTES_PER_RECORD)
+        if least > self.memory_limit + _SMALL_BYTES:
+            raise InvalidArgument(
+                f"memory_limit={self.memory_limit}: records of {self.record_size} bytes are so large that a merge "
+                f"needs {least:,} bytes"
+            )
 
     @property
     def area_records(self) -> int:
         """Records that fit into the limit together."""
-        return max(4, self.memory_limit * 9 // 10 // (self.record_size + key_order.BYTES_PER_RECORD))
+        return max(_AREA_RECORDS_MIN, self.memory_limit * 9 // 10 // (self.record_size + key_order.BYTES_PER_RECORD))
 
     @property
     def run_records(self) -> int:
