@@ -247,7 +247,7 @@ CASES: dict[str, Case] = {
         {"conservative": False}, exact_merge=False,
     ),
     "CuckooFilter": _hashed(
-        "CuckooFilter", members_truthful, {"capacity": 40_000, "fpr": 0.05}, {"capacity": 40_001}, {"fpr": 0.04},
+        "CuckooFilter", members_truthful, {"capacity": 6_000, "fpr": 0.05}, {"capacity": 6_001}, {"fpr": 0.04},
         exact_merge=False,
     ),
     "DecayingTopK": Case(
@@ -643,7 +643,10 @@ def test_a_flipped_bit_anywhere_is_noticed(case):
 def test_cut_extended_and_empty_bytes_are_noticed(case):
     sketch = small(case)
     kind, frame = type(sketch), sketch.to_bytes()
-    for wrong in [*(frame[:size] for size in range(len(frame))), frame + b"\0", frame[1:], frame + frame, b"\0" * 100]:
+    for size in range(0, len(frame), 1 + len(frame) // 2000):
+        with pytest.raises(CorruptionError):
+            kind.from_bytes(frame[:size])
+    for wrong in (frame[:-1], frame + b"\0", frame[1:], frame + frame, b"\0" * 100):
         with pytest.raises(CorruptionError):
             kind.from_bytes(wrong)
 
@@ -685,7 +688,7 @@ def test_bytes_forged_with_a_right_checksum_are_refused_or_whole(case):
             assert forged.nbytes >= 0
         payload[bit // 8] ^= 1 << bit % 8
     assert refusals, "nothing in it is checked"
-    for end in range(len(payload)):
+    for end in range(0, len(payload), 1 + len(payload) // 2000):
         with pytest.raises(CorruptionError):
             kind.from_bytes(seal(kind.KIND, kind.VERSION, bytes(payload[:end])))
     with pytest.raises(CorruptionError):
