@@ -261,3 +261,45 @@ def test_a_full_cuckoo_filter_says_so_and_loses_nobody():
     with pytest.raises(CapacityError):
         f.merge(other)
     assert f.to_bytes() == before
+
+
+# ── the edges ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 5, 13, 30, 61, 100, 250])
+def test_a_small_cuckoo_filter_takes_what_it_was_designed_for_under_any_seed(capacity):
+    for seed in range(60):
+        f = CuckooFilter(capacity, 0.01, seed=seed)
+        f.add_many(range(capacity))
+        assert f.contains_many(range(capacity)).all()
+
+
+def test_a_rate_that_32_bit_fingerprints_cannot_keep_is_refused():
+    with pytest.raises(InvalidArgument, match="2e-9"):
+        CuckooFilter(10, 1e-9)
+    assert CuckooFilter(10, 2e-9).fpr == 0
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_capacity_that_no_frame_can_hold_is_refused(kind):
+    with pytest.raises(InvalidArgument, match="capacity"):
+        kind(2**64, 0.1)
+
+
+def test_a_filter_far_beyond_its_capacity_predicts_that_everybody_passes():
+    f = BlockedBloomFilter(100, 0.01)
+    loads = [f.predicted_fpr(keys) for keys in (100, 10_000, 100_000, 10**9)]
+    assert loads == sorted(loads)
+    assert loads[-1] == pytest.approx(1)
+
+
+def test_merged_scalable_filters_stay_few_and_within_what_they_state():
+    parts = [ScalableBloomFilter(1_000, 0.01) for _ in range(16)]
+    for n, part in enumerate(parts):
+        part.add_many(range(100 * n, 100 * n + 100))
+    total = parts[0]
+    for part in parts[1:]:
+        total.merge(part)
+    assert total.contains_many(range(1_600)).all()
+    assert len(total.filters) <= 6  # 16 lists of one, each a tenth full
+    assert total.contains_many(range(10**6, 10**6 + 100_000)).mean() <= total.fpr_bound

@@ -18,6 +18,7 @@ from principal_kit.sketches.bloom import BitSketch, check_design, check_words
 
 _SPREAD = 0x9E3779B97F4A7C15  # odd: multiplying by it is a bijection whose upper bits depend on all lower ones
 _MAX_K = 10  # slices of 6 bits in 64
+_CROWDED = 512  # keys a word above which hardly a bit is unset, in any word
 _SHIFTS = tuple(58 - 6 * i for i in range(_MAX_K))
 
 
@@ -41,6 +42,8 @@ def _rates_by_keys(k: int, keys: int) -> tuple[float, ...]:
 
 def expected_fpr(keys_per_word: float, k: int) -> float:
     """Rate of a filter whose words get Poisson(`keys_per_word`) keys of k bits each. O(1) after the first call."""
+    if keys_per_word > _CROWDED:  # e^-load would be 0 soon; words are alike now, and the plain formula holds
+        return (1 - exp(-k * keys_per_word / 64)) ** k
     most = int(keys_per_word + 12 * keys_per_word**0.5 + 12)
     chance, total = exp(-keys_per_word), 0.0
     for keys, rate in enumerate(_rates_by_keys(k, -(-most // 16) * 16)):

@@ -6,7 +6,7 @@ other bucket, and so on. The second bucket follows from the first and the finger
 
 from __future__ import annotations
 
-from math import ceil, log2
+from math import ceil, log2, sqrt
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +22,23 @@ SLOTS = 4
 LOAD = 0.95  # share of slots that four-slot buckets can use before newcomers find no place
 _KICKS = 500
 _STAYS = 255
+_MAX_BUCKETS = 1 << 28
+
+
+def _buckets_for(capacity: int) -> int:
+    """The fewest buckets, a power of two, that take `capacity` keys whatever their hashes; 2 _MAX_BUCKETS: too many.
+
+    A few buckets fill less evenly than many: the first key without a place came up to 2 sqrt(slots) before LOAD.
+    """
+    buckets = 2
+    while buckets <= _MAX_BUCKETS and LOAD * SLOTS * buckets - 2 * sqrt(SLOTS * buckets) < capacity:
+        buckets *= 2
+    return buckets
+
+
+def _fingerprint_bits_for(fpr: float) -> int:
+    """Bits with which a stranger, compared with 2 * 4 fingerprints, is refused as asked; more than 32: too many."""
+    return ceil(log2(2 * SLOTS / fpr))
 
 
 class CuckooFilter(Sketch):
@@ -29,7 +46,7 @@ class CuckooFilter(Sketch):
 
     Args:
         capacity: keys it is designed for. The number of buckets is rounded up to a power of two.
-        fpr: bound on the false-positive rate, from 1e-9 to 0.5; fingerprints have log2(2 * 4 / fpr) bits, at most 32.
+        fpr: bound on the false-positive rate, from 2e-9 to 0.5; fingerprints have log2(2 * 4 / fpr) bits, at most 32.
         seed: chooses the hash.
 
     Unlike a Bloom filter it can be full (CapacityError, and nothing has changed), and it forgets a member if you remove
@@ -50,12 +67,13 @@ class CuckooFilter(Sketch):
     def __init__(self, capacity: int, fpr: float = 0.01, *, seed: int = 0) -> None:
         self.capacity, self.design_fpr = check_design(capacity, fpr)
         self.seed = check_seed(seed)
-        self.fingerprint_bits = min(32, ceil(log2(2 * SLOTS / self.design_fpr)))
-        buckets = 1 << ceil(log2(max(2, self.capacity / (SLOTS * LOAD))))
-        if buckets > 1 << 28:
-            raise InvalidArgument(
-                f"capacity={capacity}: beyond {int(SLOTS * LOAD * (1 << 28))}; split the keys over several by hash"
-            )
+        self.fingerprint_bits = _fingerprint_bits_for(self.design_fpr)
+        if self.fingerprint_bits > 32:
+            raise InvalidArgument(f"fpr={fpr}: fingerprints of 32 bits reach 2e-9")
+        buckets = _buckets_for(self.capacity)
+        if buckets > _MAX_BUCKETS:
+            most = int(LOAD * SLOTS * _MAX_BUCKETS)
+            raise InvalidArgument(f"capacity={capacity}: beyond about {most}; split the keys over several by hash")
         width = np.uint8 if self.fingerprint_bits <= 8 else np.uint16 if self.fingerprint_bits <= 16 else np.uint32
         self._table = np.zeros((buckets, SLOTS), dtype=width)  # 0 is an empty slot
         self._copies = np.zeros((buckets, SLOTS), dtype=np.uint8)
@@ -207,11 +225,10 @@ class CuckooFilter(Sketch):
         capacity, fpr, seed = reader.unpack("QdQ")
         new = cls.__new__(cls)
         check_design(capacity, fpr)
-        bits = min(32, ceil(log2(2 * SLOTS / fpr)))
+        bits, buckets = _fingerprint_bits_for(fpr), _buckets_for(capacity)
         table = reader.array(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32)
         copies = reader.array(np.uint8)
-        buckets = 1 << ceil(log2(max(2, capacity / (SLOTS * LOAD))))
-        fits = table.size == copies.size == buckets * SLOTS
+        fits = bits <= 32 and table.size == copies.size == buckets * SLOTS
         if not fits or int(table.max()) >= 1 << bits or ((table == 0) != (copies == 0)).any():
             raise CorruptionError(f"a table of {table.size} slots does not belong to {capacity} keys at {fpr}")
         new.capacity, new.design_fpr, new.seed, new.fingerprint_bits = capacity, fpr, check_seed(seed), bits

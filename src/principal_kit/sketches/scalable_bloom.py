@@ -30,8 +30,9 @@ class ScalableBloomFilter(Sketch):
         fpr: bound on the rate of all filters together. The first gets half of it, each next half of the one before.
         seed: chooses the hash.
 
-    A filter is full when its bits say so, not after so many calls: duplicates cost nothing. A merge keeps the filters
-    of both: rates add up, and `fpr_bound` says to what.
+    A filter is full when its bits say so, not after so many calls: duplicates cost nothing. A merge joins filters of
+    one design whose keys fit into one, and keeps the others of both: their rates add up, and `fpr_bound` says to what.
+    No filter is designed for less than 1e-9, so below an `fpr` of 1e-6 the bound holds for some dozen filters only.
 
     Complexity: O(number of filters) a key, which grows with the logarithm of the set's size.
     Source: Almeida, Baquero, Preguica, Hutchison, "Scalable Bloom Filters", IPL 101(6), 2007.
@@ -126,9 +127,22 @@ class ScalableBloomFilter(Sketch):
         return sum(f.nbytes for f in self.filters)
 
     def _absorb(self, other: ScalableBloomFilter) -> None:
-        """Both lists of filters; the last of them, still filling, stays mine."""
-        if other is not self:
-            self.filters = [f.copy() for f in other.filters] + self.filters
+        """Each filter of `other` into one of mine, if there is one with its design and room, or else beside them.
+
+        The last one, still filling, stays mine.
+        """
+        if other is self:
+            return
+        for theirs in other.filters:
+            keys = theirs.count()
+            for mine in self.filters if keys else ():
+                if mine.parameters == theirs.parameters and mine.count() + keys <= mine.capacity:
+                    mine.merge(theirs)
+                    break
+            else:
+                if keys:
+                    self.filters.insert(0, theirs.copy())
+        self._look()
 
     def _write(self, writer: Writer) -> None:
         writer.pack("QdQQI", self.capacity, self.design_fpr, self.seed, max(self._room, 0), len(self.filters))
