@@ -209,7 +209,7 @@ python_packages() {
   say "uv, from requirements.lock"
   install_uv
   say "$(grep -c '^[a-z0-9].*==' requirements.lock) pinned packages, each checked against its hash (several hundred MB the first time)"
-  "$BIN/uv" pip install --python "$BIN/python" --require-hashes -r requirements.lock
+  "$BIN/uv" pip install --python "$BIN/python" --compile-bytecode --require-hashes -r requirements.lock
   "$BIN/uv" pip install --quiet --python "$BIN/python" --no-deps --no-build-isolation -e .
   echo "$stamp" >"$VENV/.stamp"
 }

@@ -11,5 +11,6 @@ if ! "$BIN/jupyter-book" build . --nitpick --warningiserror --keep-going >"$log"
   echo "The site did not build; the whole log is $log" >&2
   exit 1
 fi
+cp -R book/_static/. _build/html/_static/  # Sphinx leaves a changed style sheet behind when no page changed
 "$BIN/python" scripts/live_site.py --unlink
 say "$(find _build/html -name '*.html' | wc -l | tr -d ' ') pages in _build/html (log: $log)"

@@ -54,7 +54,7 @@ CHAPTERS = (
         state="ready",
         minutes_to_read=150,
         seconds_to_run=85,
-        memory_mib=1600,
+        memory_mib=1800,
         services=("kafka", "redis", "spark"),
         anchors=(
             "topic-consistent-hashing",
@@ -79,7 +79,7 @@ CHAPTERS = (
         state="ready",
         minutes_to_read=150,
         seconds_to_run=80,
-        memory_mib=1600,
+        memory_mib=1900,
         services=("kafka", "redis", "spark"),
         anchors=(
             "topic-reservoir-sampling",

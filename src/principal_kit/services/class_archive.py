@@ -50,6 +50,8 @@ def find(kind: str) -> Path | None:
     """
     for archive in _folder().glob(f"{kind}-{_fingerprint(kind)}-*.jsa"):
         if archive.stem.endswith(f"-{jars.sha256(archive)[:_DIGEST]}"):
+            with contextlib.suppress(OSError):
+                os.utime(archive)  # used lately: the last to be pruned
             return archive
         archive.unlink(missing_ok=True)
     return None
@@ -97,7 +99,7 @@ def make(kind: str) -> bool:
 
 
 def _prune(kind: str) -> None:
-    """Remove all but the newest archives of `kind`."""
+    """Remove all archives of `kind` but those used last."""
     archives = sorted(_folder().glob(f"{kind}-*.jsa"), key=lambda p: p.stat().st_mtime)
     for old in archives[:-_KEEP]:
         with contextlib.suppress(OSError):

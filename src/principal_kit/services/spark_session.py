@@ -229,6 +229,8 @@ def stop(seconds: float = STOP_SECONDS) -> None:
 def train(dump: Path) -> None:
     """Start a session, use it as the chapters do, and let the JVM write its class archive as it ends."""
     global _session
+    from pyspark.sql import functions
+
     _session = session = _start("local[*]", "train", {}, dump=dump)
     numbers = session.range(1000).selectExpr("id", "id % 7 as k", "cast(id as string) as text")
     counts = numbers.groupBy("k").count()
@@ -236,6 +238,12 @@ def train(dump: Path) -> None:
     session.read.parquet(str(_directory / "train")).createOrReplaceTempView("train")
     session.sql("select k, approx_count_distinct(text), percentile_approx(id, 0.5) from train group by k").collect()
     session.sparkContext.parallelize(range(10), 2).map(str).collect()
+    halves = numbers.sample(0.5, seed=1).union(numbers).repartition(2)
+    halves.mapInPandas(lambda frames: frames, halves.schema).toPandas()
+    session.createDataFrame(halves.toPandas()).repartitionByRange(2, "id").sortWithinPartitions("id").toPandas()
+    timed = session.read.parquet(str(_directory / "train")).selectExpr("timestamp_seconds(id) as time", "k")
+    timed.groupBy(functions.window("time", "9 seconds", "3 seconds"), "k").count().orderBy("k").limit(3).toPandas()
+    timed.groupBy(functions.session_window("time", "2 seconds")).agg(functions.first("k")).collect()
     nowhere = {"kafka.bootstrap.servers": "127.0.0.1:1", "subscribe": "train"}
     session.readStream.format("kafka").options(**nowhere).load().printSchema()
     stop(seconds=120.0)
