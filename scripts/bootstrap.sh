@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a machine ready: system packages, .venv with the locked packages, the jars. Does nothing twice.
-#   bootstrap.sh [book|test]     what to get ready for (test adds Chromium, Go or actionlint, shellcheck)
+#   bootstrap.sh [book|test]     what to get ready for (test adds Chromium, Go or actionlint, shellcheck, promtool)
 #   bootstrap.sh --check [...]   only says what is missing; exit status 1 if anything is
 # shellcheck source-path=SCRIPTDIR
 CHECK_ONLY=no
@@ -45,16 +45,33 @@ have_chromium() {
   [ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ]
 }
 
+# Debian and Homebrew keep the server's programs off the PATH.
+find_postgres() {
+  local path
+  for path in "$(command -v postgres)" "${POSTGRES_ROOT:-/usr/lib/postgresql}"/*/bin/postgres \
+    /opt/homebrew/opt/postgresql@*/bin/postgres /usr/local/opt/postgresql@*/bin/postgres; do
+    if [ -x "$path" ]; then echo "$path"; return 0; fi
+  done
+  return 1
+}
+
+# From Debian's package only the program is taken, by promtool.sh: the package would start a server.
+have_promtool() {
+  have promtool || [ -x "${PRINCIPAL_KIT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/principal-kit}/tools/promtool" ]
+}
+
 # Names of what is missing, in words that map to packages below.
 list_missing() {
   find_python >/dev/null || echo python
   have_java || echo java
   have mvn || echo maven
   have redis-server || echo redis
+  find_postgres >/dev/null || echo postgresql
   if [ "$PURPOSE" = test ]; then
     have_chromium || echo chromium
     have actionlint || have go || echo go
     have shellcheck || echo shellcheck
+    have_promtool || have apt-get || echo promtool
   fi
 }
 
@@ -89,6 +106,7 @@ apt_packages() {
       java) first_in_apt openjdk-17-jre-headless openjdk-21-jre-headless default-jre-headless ;;
       maven) echo maven ;;
       redis) echo redis-server ;;
+      postgresql) echo postgresql ;;
       chromium) echo chromium fonts-dejavu-core ;;
       go) echo golang-go ca-certificates ;;
       shellcheck) echo shellcheck ;;
@@ -104,9 +122,11 @@ brew_packages() {
       java) echo openjdk@17 ;;
       maven) echo maven ;;
       redis) echo redis ;;
+      postgresql) echo postgresql@17 ;;
       chromium) echo --cask google-chrome ;;
       go) echo actionlint ;;
       shellcheck) echo shellcheck ;;
+      promtool) echo prometheus ;;
     esac
   done
 }
@@ -130,6 +150,13 @@ TEXT
   exit 1
 }
 
+# The book starts servers of its own; without this the package makes one of the machine's, on port 5432, at every boot.
+no_postgres_cluster() {
+  "$@" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 postgresql-common </dev/null >/dev/null
+  "$@" sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+}
+
 install_missing() {
   local missing packages as_root=()
   missing=$(list_missing | words)
@@ -140,7 +167,7 @@ install_missing() {
     if [ "$(uname)" = Darwin ]; then
       stop_with_command "$missing" "brew install $(brew_packages $missing | words)"
     fi
-    stop_with_command "$missing" "your package manager's install command for: Python 3.11-3.13, a Java 17+ runtime, Maven, redis-server"
+    stop_with_command "$missing" "your package manager's install command for: Python 3.11-3.13, a Java 17+ runtime, Maven, redis-server, PostgreSQL"
   fi
   if [ "$CHECK_ONLY" = yes ]; then
     # shellcheck disable=SC2086
@@ -158,6 +185,9 @@ install_missing() {
   ${as_root[@]+"${as_root[@]}"} apt-get update -qq
   # shellcheck disable=SC2086
   packages=$(apt_packages $missing | words)
+  case " $missing " in
+    *" postgresql "*) no_postgres_cluster ${as_root[@]+"${as_root[@]}"} ;;
+  esac
   say "apt-get install $packages"
   # shellcheck disable=SC2086
   ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
@@ -171,9 +201,14 @@ install_missing() {
 
 system_packages() {
   install_missing
+  if [ "$PURPOSE" = test ] && ! have_promtool; then
+    if [ "$CHECK_ONLY" = yes ]; then stop_with_command promtool "scripts/promtool.sh --where"; fi
+    say "promtool, out of Debian's package: $(scripts/promtool.sh --where)"
+  fi
   say "python $("$(find_python)" -c 'import platform; print(platform.python_version())'), java $(java_major)," \
     "maven $(mvn --version 2>/dev/null | sed -n 's/.*Apache Maven \([0-9.]*\).*/\1/p')," \
-    "redis $(redis-server --version | sed -n 's/.* v=\([0-9.]*\).*/\1/p')"
+    "redis $(redis-server --version | sed -n 's/.* v=\([0-9.]*\).*/\1/p')," \
+    "postgresql $("$(find_postgres)" --version | sed -n 's/.*) \([0-9.]*\).*/\1/p')"
 }
 
 # ── The virtual environment ──────────────────────────────────────────────────────────────────────
@@ -225,6 +260,8 @@ system_packages
 begin "Python packages in .venv"
 python_packages
 begin "Jars of Apache Kafka and the Spark connectors, scripts of the site"
-"$BIN/python" -m principal_kit.services.jars fetch
+sets=()
+if [ "$PURPOSE" = test ]; then sets=(--all); fi  # Flink's jars: for the pipeline that no chapter shows yet
+"$BIN/python" -m principal_kit.services.jars fetch ${sets[@]+"${sets[@]}"}
 "$BIN/python" -m principal_kit.course.site
 finish

@@ -50,10 +50,11 @@ def test_the_conda_part_names_what_the_book_needs_at_versions_the_kit_takes():
     assert environment["channels"] == ["conda-forge", "nodefaults"]
     plain = [line for line in environment["dependencies"] if isinstance(line, str)]
     pins = dict((re.fullmatch(r"([a-z0-9-]+)(?:=([\d.]+))?", line) or pytest.fail(line)).groups() for line in plain)
-    assert pins.keys() == {"python", "pip", "openjdk", "maven", "redis-server", "make"}
+    assert pins.keys() == {"python", "pip", "openjdk", "maven", "redis-server", "postgresql", "make"}
     assert pins["openjdk"] == str(versions.WANTED["java"])
     assert re.fullmatch(r"3\.1[123]", pins["python"])
     assert pins["redis-server"] == str(versions.WANTED["redis"]).split(".")[0]
+    assert f"{pins['postgresql']}." in versions.SUPPORTED["postgres"]
     (pip,) = [line["pip"] for line in environment["dependencies"] if isinstance(line, dict)]
     assert pip == ["-r requirements.lock"]
 

@@ -132,7 +132,8 @@ def test_the_quick_tests_pass_in_the_book_s_container(stack, say):
     done = docker(
         "exec", "-w", "/opt/principal-kit", stack.container("book"),
         "env", "-u", "PRINCIPAL_KIT_KAFKA", "-u", "PRINCIPAL_KIT_REDIS", "-u", "PRINCIPAL_KIT_SPARK",
-        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not integration and not browser",
+        "python", "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
+        "-m", "not slow and not integration and not browser",
         "--ignore=tests/project", "--ignore=tests/sketches", check=False, seconds=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]

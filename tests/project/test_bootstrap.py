@@ -31,7 +31,7 @@ def machine(tmp_path):
             path.chmod(0o755)
 
         def bootstrap(self, *args: str) -> subprocess.CompletedProcess:
-            env = {"PATH": str(bin_dir), "HOME": str(tmp_path)}
+            env = {"PATH": str(bin_dir), "HOME": str(tmp_path), "POSTGRES_ROOT": str(tmp_path)}
             command = [shutil.which("bash"), str(ROOT / "scripts/bootstrap.sh"), *args]
             return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
 
@@ -42,6 +42,7 @@ def machine(tmp_path):
     made.stub("java", "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2")
     made.stub("mvn", "echo 'Apache Maven 3.8.7'")
     made.stub("redis-server", "echo 'Redis server v=7.0.15 sha=0'")
+    made.stub("postgres", "echo 'postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)'")
     made.apt_log = tmp_path / "apt.log"
     made.bin = bin_dir
     return made
@@ -50,16 +51,16 @@ def machine(tmp_path):
 def test_nothing_missing_is_said_with_versions(machine):
     done = machine.bootstrap("--check")
     assert done.returncode == 0, done.stderr
-    assert "java 17, maven 3.8.7, redis 7.0.15" in done.stdout
+    assert "java 17, maven 3.8.7, redis 7.0.15, postgresql 15.18" in done.stdout
 
 
 def test_missing_without_rights_stops_with_the_apt_command(machine):
-    for name in ("java", "mvn", "redis-server"):
+    for name in ("java", "mvn", "redis-server", "postgres"):
         (machine.bin / name).unlink()
     done = machine.bootstrap("book")
     assert done.returncode == 1
-    assert "Missing: java maven redis" in done.stderr
-    wanted = "sudo apt-get install -y --no-install-recommends openjdk-17-jre-headless maven redis-server"
+    assert "Missing: java maven redis postgresql" in done.stderr
+    wanted = "sudo apt-get install -y --no-install-recommends openjdk-17-jre-headless maven redis-server postgresql"
     assert wanted in done.stderr
     assert 'Stopped in step 1 of 3, "System packages"' in done.stderr
     assert not machine.apt_log.exists(), "it must not try to install"
@@ -75,12 +76,12 @@ def test_sudo_that_asks_for_a_password_counts_as_no_rights(machine):
 
 
 def test_macos_is_told_the_brew_command(machine):
-    for name in ("apt-get", "java", "mvn", "redis-server"):
+    for name in ("apt-get", "java", "mvn", "redis-server", "postgres"):
         (machine.bin / name).unlink()
     machine.stub("uname", "echo Darwin")
     done = machine.bootstrap("book")
     assert done.returncode == 1
-    assert "brew install openjdk@17 maven redis" in done.stderr
+    assert "brew install openjdk@17 maven redis postgresql@17" in done.stderr
 
 
 def test_a_java_that_is_too_old_counts_as_missing(machine):
@@ -102,6 +103,18 @@ def test_java_home_is_looked_at_before_path(machine, tmp_path):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "java 21" in done.stdout
+
+
+def test_promtool_is_fetched_for_tests_by_a_script_of_its_own(machine):
+    for name in ("chromium", "actionlint", "shellcheck"):
+        machine.stub(name, "exit 0")
+    done = machine.bootstrap("--check", "test")
+    assert done.returncode == 1
+    assert "Missing: promtool" in done.stderr
+    assert "    scripts/promtool.sh --where" in done.stderr
+    assert machine.bootstrap("--check").returncode == 0, "readers of the book need none"
+    machine.stub("promtool", "exit 0")
+    assert machine.bootstrap("--check", "test").returncode == 0
 
 
 def test_shell_scripts_parse():

@@ -13,7 +13,7 @@ import pytest
 
 from principal_kit import services
 
-VARIABLES = ("REDIS", "REDIS_NODES", "KAFKA", "SPARK")
+VARIABLES = ("REDIS", "REDIS_NODES", "KAFKA", "SPARK", "FLINK", "FLINK_SQL")
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
@@ -73,7 +73,9 @@ class Script:
     """A Python program of a test's own: says one JSON line, then waits for its standard input to end."""
 
     def __init__(self, body: str) -> None:
-        prelude = "import json, os, sys, psutil\nfrom principal_kit import services\n"
+        prelude = "import json, os, signal, sys, psutil\nfrom principal_kit import services\n"
+        # Under nohup these tests themselves ignore SIGHUP, and a child inherits that.
+        prelude += "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         said = "\nprint(json.dumps(told), flush=True)\nsys.stdin.read()\n"
         self.popen = subprocess.Popen(
             [sys.executable, "-c", prelude + body + said],

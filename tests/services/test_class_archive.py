@@ -33,7 +33,7 @@ def training(monkeypatch):
             if content is not None:
                 with open(command[-1], "wb") as file:
                     file.write(content)
-            return SimpleNamespace(stdout="", stderr="OutOfMemoryError\n", returncode=1)
+            return SimpleNamespace(stdout="", stderr="OutOfMemoryError\n", returncode=int(content is None))
 
         monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired))
         return runs
@@ -86,7 +86,7 @@ def test_only_the_newest_are_kept(cache, training):
 
 
 def test_an_unknown_kind_is_refused(cache):
-    with pytest.raises(InvalidArgument, match="no class archive; known: kafka, spark"):
+    with pytest.raises(InvalidArgument, match="no class archive; known: kafka, spark, flink"):
         module.make("redis")
 
 

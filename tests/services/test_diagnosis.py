@@ -9,7 +9,19 @@ from principal_kit.services import diagnosis, java, process, state
 from principal_kit.services.process import free_port
 
 pytestmark = pytest.mark.integration
-COMPONENTS = {"Python", "Memory", "Java", "Maven", "Redis", "Kafka", "PySpark", "Spark-Kafka connector", "Chromium"}
+COMPONENTS = {
+    "Python",
+    "Memory",
+    "Java",
+    "Maven",
+    "Redis",
+    "Kafka",
+    "PySpark",
+    "Spark-Kafka connector",
+    "Flink",
+    "PyFlink",
+    "Chromium",
+}
 
 
 def by_component() -> dict[str, diagnosis.Row]:
@@ -39,6 +51,17 @@ def test_an_empty_cache_names_the_command(monkeypatch, tmp_path):
     rows = by_component()
     for component in ("Kafka", "Spark-Kafka connector"):
         assert "principal_kit.services.jars fetch" in rows[component].fix
+    assert (rows["Flink"].found, rows["Flink"].ok) == ("not fetched", True)
+    assert (rows["PyFlink"].found, rows["PyFlink"].ok) == ("not made", True)
+
+
+def test_a_flink_of_yours_needs_its_gateway(monkeypatch, redis_server):
+    monkeypatch.setenv("PRINCIPAL_KIT_FLINK", redis_server.address)
+    assert "set PRINCIPAL_KIT_FLINK_SQL" in by_component()["Flink"].fix
+    monkeypatch.setenv("PRINCIPAL_KIT_FLINK_SQL", "127.0.0.1:1")
+    assert by_component()["Flink"].fix == (
+        "nothing answers at 127.0.0.1:1: start it, or `unset PRINCIPAL_KIT_FLINK_SQL`"
+    )
 
 
 def test_variables_are_judged(monkeypatch, redis_server):

@@ -22,6 +22,7 @@ def cache(monkeypatch, tmp_path):
     manifest.write_text("\n".join(["# a comment", *lines]) + "\n")
     monkeypatch.setattr(jars, "MANIFEST", manifest)
     monkeypatch.setattr(jars, "SETS", {"demo": "1.0"})
+    monkeypatch.setattr(jars, "PUBLISHED", ("demo",))
     monkeypatch.setenv("PRINCIPAL_KIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -72,7 +73,9 @@ def test_fetched_once_then_offline(cache, maven):
 
 
 def test_never_fetched_names_the_command(cache):
-    with pytest.raises(MissingPrerequisite, match=r"demo 1\.0 jars are not in the cache: run `python -m .*jars fetch`"):
+    with pytest.raises(
+        MissingPrerequisite, match=r"demo 1\.0 jars are not in the cache: run `python -m .*jars fetch demo`"
+    ):
         jars.verified("demo")
 
 
@@ -89,7 +92,7 @@ def test_damage_is_found_named_and_mended(cache, maven, damage, problem):
     calls = maven()
     jars.fetch("demo")
     damage(jars.directory("demo"))
-    with pytest.raises(CorruptionError, match=rf"{problem}.*jars fetch` mends it"):
+    with pytest.raises(CorruptionError, match=rf"{problem}.*jars fetch demo` mends it"):
         jars.verified("demo")
     assert jars.fetch("demo") is True
     assert jars.verified("demo") == jars.directory("demo")

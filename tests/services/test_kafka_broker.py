@@ -9,6 +9,7 @@ import uuid
 
 import psutil
 import pytest
+from kafka.admin import NewTopic
 
 from principal_kit import services
 from principal_kit.core.errors import CorruptionError, InvalidArgument, MissingPrerequisite, ServiceError
@@ -96,7 +97,7 @@ def test_its_heap_is_bounded(kafka_server):
 
 
 def test_its_files_are_in_its_own_directory(kafka_server):
-    directory = kafka_server._process.directory
+    directory = kafka_server._process.directory.parent
     assert (directory / "data" / "meta.properties").is_file()
     assert (directory / "data" / "__cluster_metadata-0").is_dir()
 
@@ -134,6 +135,25 @@ def test_a_port_lost_to_a_quicker_program_is_replaced(kafka_server, monkeypatch)
         directory, process = second._process.directory, psutil.Process(second.pid)
     assert not process.is_running()
     assert not directory.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_broker_comes_back_with_what_it_acknowledged():
+    with services.kafka(fresh=True) as server:
+        admin, producer = server.admin(), server.producer(acks="all")
+        admin.create_topics([NewTopic("kept", 1, 1)])
+        sent = [producer.send("kept", b"%d" % i).get(30).offset for i in range(20)]
+        producer.close()
+        admin.close()
+        folder, first = server._process.directory.parent, server.pid
+        server.kill()
+        assert not server.alive
+        server.start()
+        assert server.pid != first
+        consumer = server.consumer("kept", auto_offset_reset="earliest", consumer_timeout_ms=20_000)
+        assert [next(consumer).offset for _ in sent] == sent
+        consumer.close()
+    assert not folder.exists()
 
 
 @pytest.mark.slow
@@ -193,7 +213,7 @@ def test_a_damaged_jar_is_never_started(monkeypatch, tmp_path):
         byte = file.read(1)[0]
         file.seek(1000)
         file.write(bytes([byte ^ 1]))
-    with pytest.raises(CorruptionError, match=rf"{victim.name} fails its checksum.*jars fetch` mends it"):
+    with pytest.raises(CorruptionError, match=rf"{victim.name} fails its checksum.*jars fetch kafka` mends it"):
         services.kafka(fresh=True)
 
 

@@ -65,6 +65,29 @@ def test_its_directory_is_private_and_goes_with_it():
     server.stop()  # twice is once
 
 
+def test_a_folder_that_several_share_goes_with_the_last(eventually):
+    folder = module.shared_folder("demo")
+    (folder / "checkpoints").mkdir()
+    servers = [ServerProcess(f"demo-{i}", lambda _: ["sleep", "300"], inside=folder) for i in range(3)]
+    assert {server.directory.parent for server in servers} == {folder}
+    servers[0].kill()
+    servers[0].stop()
+    assert (folder / "checkpoints").is_dir()
+    for server in servers[1:]:
+        server.let_go()
+    eventually(lambda: not folder.exists())
+    for server in servers[1:]:
+        server.stop()
+
+
+def test_a_temporary_folder_with_a_name_like_ours_is_kept(tmp_path, monkeypatch):
+    place = tmp_path / "principal-kit-of-somebody"
+    place.mkdir()
+    monkeypatch.setattr(module.tempfile, "tempdir", str(place))
+    ServerProcess("demo", lambda _: ["sleep", "300"]).stop()
+    assert list(place.iterdir()) == []
+
+
 def test_kill_returns_when_it_is_dead():
     server = ServerProcess("demo", lambda _: ["sleep", "300"])
     assert server.running()

@@ -19,6 +19,8 @@ def test_the_pom_names_the_same_versions():
     properties = POM.find("m:properties", XMLNS)
     assert properties.find("m:kafka.version", XMLNS).text == versions.WANTED["kafka"]
     assert properties.find("m:spark.version", XMLNS).text == versions.WANTED["spark"]
+    assert properties.find("m:flink.version", XMLNS).text == versions.WANTED["flink"]
+    assert versions.WANTED["flink"].startswith(properties.find("m:flink.line", XMLNS).text + ".")
 
 
 def test_the_pom_has_a_profile_for_every_set_of_jars():
@@ -29,7 +31,7 @@ def test_the_pom_has_a_profile_for_every_set_of_jars():
 def test_every_set_of_jars_is_in_the_manifest():
     for name in jars.SETS:
         listed = jars.manifest(name)
-        assert any(versions.WANTED["kafka" if name == "kafka" else "spark"] in jar for jar in listed)
+        assert any(versions.WANTED[name.removesuffix("-kafka")] in jar for jar in listed)
         assert all(re.fullmatch(r"[\w.+-]+\.jar", jar) for jar in listed)
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in listed.values())
 
@@ -56,5 +58,5 @@ def test_unknown_versions_list_the_known(service, version):
 
 
 def test_an_unknown_service_lists_the_known():
-    with pytest.raises(InvalidArgument, match="known: kafka, redis, spark"):
-        versions.check_embedded("flink", "2.0")
+    with pytest.raises(InvalidArgument, match=r"known: flink, kafka, (\w+, )*redis, spark"):
+        versions.check_embedded("storm", "2.0")

@@ -13,17 +13,31 @@ from typing import Any
 from principal_kit.services.endpoint import Endpoint
 from principal_kit.services.versions import WANTED, check_embedded
 
-__all__ = ["WANTED", "Endpoint", "doctor", "down", "kafka", "redis", "redis_nodes", "spark", "stop_all", "up"]
+__all__ = [
+    "WANTED",
+    "Endpoint",
+    "doctor",
+    "down",
+    "flink",
+    "flink_python",
+    "kafka",
+    "postgres",
+    "redis",
+    "redis_nodes",
+    "spark",
+    "stop_all",
+    "up",
+]
 
 _lock = threading.Lock()
 _embedded: dict[str, Endpoint] = {}
 
 
-def _resolve(kind: str, module: Any, *, fresh: bool, port: int | None, version: str | None) -> Any:
+def _resolve(kind: str, module: Any, *, fresh: bool, port: int | None, version: str | None, **options: Any) -> Any:
     if version is not None:
         check_embedded(kind, version)
-    if fresh or port is not None:
-        return module.start(port=port)
+    if fresh or port is not None or options:
+        return module.start(port=port, **options)
     with _lock:
         endpoint = module.external()  # first, so that a variable set in the middle of a session counts
         if endpoint is not None:
@@ -33,7 +47,9 @@ def _resolve(kind: str, module: Any, *, fresh: bool, port: int | None, version: 
             return endpoint
         from principal_kit.services import state
 
-        endpoint = state.running(kind, module.attach)
+        endpoint = None
+        if kind in state.KINDS:
+            endpoint = state.running(kind, module.attach)
         if endpoint is None:
             endpoint = _embedded[kind] = module.start()
         return endpoint
@@ -83,6 +99,37 @@ def spark(app_name: str = "principal-kit", **conf: str) -> Any:
     from principal_kit.services import spark_session as module
 
     return module.session(app_name, **conf)
+
+
+def flink(*, fresh: bool = False, port: int | None = None, version: str | None = None, **options: Any) -> Any:
+    """A `FlinkEndpoint`: a session cluster with its SQL gateway. Arguments and errors as for `kafka`.
+
+    Args:
+        options: of a new embedded cluster, which they imply: task_managers=, slots=, checkpoint_interval= (seconds),
+            state_backend= ("hashmap", "rocksdb"), task_heap_mib=, settings= (any of Flink's own). See
+            `flink_cluster.Options`.
+    """
+    from principal_kit.services import flink_cluster as module
+
+    return _resolve("flink", module, fresh=fresh, port=port, version=version, **options)
+
+
+def postgres(*, fresh: bool = False, port: int | None = None) -> Any:
+    """A `PostgresEndpoint`: PostgreSQL with logical replication on. Arguments and errors as for `redis`."""
+    from principal_kit.services import postgres_server as module
+
+    return _resolve("postgres", module, fresh=fresh, port=port, version=None)
+
+
+def flink_python() -> Any:
+    """Path of a Python that has PyFlink, in an environment of its own that the first call makes (144 MB).
+
+    Raises MissingPrerequisite (this Python is too new), ServiceError (no network).
+    """
+    from principal_kit.services import pyflink_environment as module
+
+    module.make_aloud()
+    return module.interpreter()
 
 
 def up(names: list[str] | None = None) -> list[Endpoint]:

@@ -18,22 +18,29 @@ from pathlib import Path
 from principal_kit.core.errors import InvalidArgument, KitError, ServiceError
 from principal_kit.services import jars, java
 
-KINDS = ("kafka", "spark")
+KINDS = ("kafka", "spark", "flink")
+PARTS = {"flink": ("flink-jobmanager", "flink-gateway", "flink-taskmanager")}  # one training, an archive for each JVM
 MAKE_SECONDS = 300.0
 _DIGEST = 32  # hex digits of the SHA-256 that are part of the name
 _KEEP = 3  # archives a kind: several checkouts may take turns
 
 
-def _fingerprint(kind: str) -> str:
+def _parts(kind: str) -> tuple[str, ...]:
+    """Names of the archives that one training makes."""
+    return PARTS.get(kind, (kind,))
+
+
+def _fingerprint(part: str) -> str:
     """Digest of what an archive depends on: the Java runtime and the folders the classes come from."""
+    kind = part.split("-")[0]
     if kind not in KINDS:
-        raise InvalidArgument(f"{kind!r} has no class archive; known: {', '.join(KINDS)}")
-    if kind == "kafka":
-        folders = [jars.directory("kafka")]
-    else:
+        raise InvalidArgument(f"{part!r} has no class archive; known: {', '.join(KINDS)}")
+    if kind == "spark":
         import pyspark
 
         folders = [Path(pyspark.__file__).parent / "jars", jars.directory("spark-kafka")]
+    else:
+        folders = [jars.directory(kind)]
     parts = [java.version_text(java.require()), *(f"{f} {f.stat().st_mtime_ns}" for f in folders)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -76,11 +83,11 @@ def make(kind: str) -> bool:
 
     Atomic: written beside, then renamed. Raises ServiceError when no archive came of the start.
     """
-    if find(kind):
+    if all(find(part) for part in _parts(kind)):
         return False
     _folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{kind}-", dir=_folder()) as folder:
-        target = Path(folder) / "classes.jsa"
+        target = Path(folder) / f"{kind}.jsa"  # of several, the others are written beside it, under their names
         # A process of its own: this interpreter may have a session already, and must not keep one it did not ask for.
         environment = {k: v for k, v in os.environ.items() if k not in ("PRINCIPAL_KIT_SPARK", "SPARK_REMOTE")}
         try:
@@ -90,11 +97,13 @@ def make(kind: str) -> bool:
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise ServiceError(f"the class archive of {kind} was not done within {MAKE_SECONDS:g} s") from error
-        if not target.is_file():
+        made = {part: target.with_name(f"{part}.jsa") for part in _parts(kind)}
+        if done.returncode or not all(archive.is_file() for archive in made.values()):
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
             raise ServiceError(f"no class archive of {kind} came of its start:\n{tail}")
-        os.replace(target, _folder() / f"{kind}-{_fingerprint(kind)}-{jars.sha256(target)[:_DIGEST]}.jsa")
-    _prune(kind)
+        for part, archive in made.items():
+            os.replace(archive, _folder() / f"{part}-{_fingerprint(part)}-{jars.sha256(archive)[:_DIGEST]}.jsa")
+            _prune(part)
     return True
 
 
@@ -110,6 +119,8 @@ def main(kind: str, target: Path) -> None:
     """Body of the training process."""
     if kind == "kafka":
         from principal_kit.services import kafka_broker as module
+    elif kind == "flink":
+        from principal_kit.services import flink_cluster as module
     else:
         from principal_kit.services import spark_session as module
     module.train(target)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psutil
 
 from principal_kit.core.errors import KitError
-from principal_kit.services import jars, java, redis_server, state
+from principal_kit.services import jars, java, pyflink_environment, redis_server, state
 from principal_kit.services.endpoint import accepts, parse_servers
 from principal_kit.services.process import says
 from principal_kit.services.versions import WANTED
@@ -48,7 +48,7 @@ def _source(kind: str) -> tuple[str, str]:
         mute = [f"{host}:{port}" for host, port, _ in servers if not accepts(host, port, 2.0)]
         return "external", f"nothing answers at {', '.join(mute)}: start it, or `unset {variable}`" if mute else ""
     try:
-        return ("running" if state.read(kind) else "embedded"), ""
+        return ("running" if kind in state.KINDS and state.read(kind) else "embedded"), ""
     except KitError as error:
         return "running", str(error)
 
@@ -135,6 +135,26 @@ def _spark() -> Row:
     return Row("PySpark", found or "missing", WANTED["spark"], "external" if address else "embedded", fix)
 
 
+def _flink() -> Row:
+    """Two addresses make one cluster: the JobManager's and the SQL gateway's."""
+    source, fix = _source("flink")
+    if source == "external":
+        gateway, silence = _source("flink_sql")
+        if gateway != "external":
+            silence = "set PRINCIPAL_KIT_FLINK_SQL to the SQL gateway's host:port"
+        fix = fix or silence
+    if not fix and not jars.directory("flink").is_dir():  # no published chapter needs it, so its absence is no fault
+        return Row("Flink", "not fetched", f"{WANTED['flink']}, for jobs (`{jars.MEND} flink`)", source)
+    return _jars("Flink", "flink", source, fix)
+
+
+def _pyflink() -> Row:
+    """Needed by jobs in Python alone, so its absence is no fault."""
+    found = "found" if pyflink_environment.directory().exists() else "not made"
+    wanted = f"{WANTED['flink']}, only for jobs in Python (`make pyflink`)"
+    return Row("PyFlink", found, wanted, "an environment of its own")
+
+
 def _silent_spark(address: str) -> str:
     """The fix if nothing accepts connections where `address` (sc:// or spark://) points, else empty."""
     match = re.match(r"(?:sc|spark)://([\w.-]+)(?::(\d+))?", address)
@@ -148,7 +168,7 @@ def silent() -> list[str]:
     """A line for each server that the environment names and that does not answer: a reason why a chapter fails."""
     fixes = [
         _source(kind)[1]
-        for kind in ("redis", "redis_nodes", "kafka")
+        for kind in ("redis", "redis_nodes", "kafka", "flink", "flink_sql")
         if os.environ.get(f"PRINCIPAL_KIT_{kind.upper()}")
     ]
     return [fix for fix in (*fixes, _silent_spark(os.environ.get("PRINCIPAL_KIT_SPARK", ""))) if fix]
@@ -166,5 +186,7 @@ def rows() -> list[Row]:
         _jars("Kafka", "kafka", kafka_source, kafka_fix),
         _spark(),
         _jars("Spark-Kafka connector", "spark-kafka", "embedded", ""),
+        _flink(),
+        _pyflink(),
         _chromium(),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Callable
 from typing import Literal, Self
 
 from principal_kit.core.errors import InvalidArgument, ServiceError
@@ -33,9 +34,10 @@ class Endpoint:
         source: Source,
         process: ServerProcess | None = None,
         container: Container | None = None,
+        again: Callable[[], ServerProcess] | None = None,
     ) -> None:
         self.name, self.host, self.port, self.version, self.source = name, host, port, version, source
-        self._process, self._container = process, container
+        self._process, self._container, self._again = process, container, again
 
     @property
     def address(self) -> str:
@@ -55,6 +57,19 @@ class Endpoint:
     def kill(self) -> None:
         """SIGKILL, as an outage would. Raises ServiceError on a server that is not ours to kill."""
         (self._container or self._own("kill")).kill()
+
+    def start(self) -> None:
+        """After `kill`: start it again on its port, its data as they were, and wait until it answers.
+
+        Nothing if it runs. Raises ServiceError when it does not come up, or is not ours to start.
+        """
+        if self._container:
+            self._container.start()
+        elif not self._own("start").running():
+            if self._again is None:
+                raise ServiceError(f"an embedded {self.name} keeps nothing across a kill: get a new one instead")
+            dead, self._process = self._process, self._again()
+            dead.stop()
 
     def pause(self) -> None:
         """Freeze it: memory kept, connections open, no answers. Raises ServiceError on a server not ours to freeze."""

@@ -21,9 +21,12 @@ import click
 from platformdirs import user_cache_dir
 
 from principal_kit.core.errors import CorruptionError, InvalidArgument, KitError, MissingPrerequisite, ServiceError
+from principal_kit.services import flink_release
 from principal_kit.services.versions import WANTED
 
-SETS = {"kafka": WANTED["kafka"], "spark-kafka": WANTED["spark"]}
+SETS = {"kafka": WANTED["kafka"], "spark-kafka": WANTED["spark"], "flink": WANTED["flink"]}
+PUBLISHED = ("kafka", "spark-kafka")
+"""What the chapters there are need: 400 MB of Flink are for those who work on the next one."""
 MANIFEST = Path(__file__).with_name("jars.sha256")
 MEND = "python -m principal_kit.services.jars fetch"
 _FETCH_SECONDS = 900
@@ -77,11 +80,11 @@ def verified(name: str) -> Path:
     """
     folder = directory(name)
     if not folder.is_dir():
-        raise MissingPrerequisite(f"the {name} {SETS[name]} jars are not in the cache: run `{MEND}` (or `make book`)")
+        raise MissingPrerequisite(f"the {name} {SETS[name]} jars are not in the cache: run `{MEND} {name}`")
     wrong = problems(name, folder)
     if wrong:
         raise CorruptionError(
-            f"the cached {name} jars cannot be used: {wrong[0]} (of {len(wrong)} problems). `{MEND}` mends it"
+            f"the cached {name} jars cannot be used: {wrong[0]} (of {len(wrong)} problems). `{MEND} {name}` mends it"
         )
     return folder
 
@@ -121,6 +124,8 @@ def _copy_set(name: str) -> Path:
     target = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
     try:
         _maven(name, target)
+        if name == "flink":
+            flink_release.copy_jars(target)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -165,12 +170,12 @@ def main() -> None:
 
 @main.command("fetch")
 @click.argument("names", nargs=-1)
-@click.pass_context
-def fetch_command(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Fetch the named sets into the cache (default: all, and make the class archives)."""
-    _fetch_all(names or tuple(SETS))
-    if not names:
-        ctx.invoke(archive_command)
+@click.option("--all", "every", is_flag=True, help="Flink's as well, which no published chapter needs yet.")
+def fetch_command(names: tuple[str, ...], every: bool) -> None:
+    """Fetch the named sets into the cache (default: what the chapters need) and make their class archives."""
+    names = tuple(SETS) if every else names or PUBLISHED
+    _fetch_all(names)
+    _archive_all(tuple(name.removesuffix("-kafka") for name in names))
 
 
 def _fetch_all(names: tuple[str, ...]) -> None:
@@ -186,11 +191,18 @@ def _fetch_all(names: tuple[str, ...]) -> None:
 
 
 @main.command("archive")
-def archive_command() -> None:
-    """Start Kafka and Spark once and keep the classes they load, so that later starts take half as long."""
+@click.argument("kinds", nargs=-1)
+def archive_command(kinds: tuple[str, ...]) -> None:
+    """Start Kafka, Spark, Flink (default: all) once and keep the classes they load: later starts take half as long."""
     from principal_kit.services import class_archive
 
-    for kind in class_archive.KINDS:
+    _archive_all(kinds or class_archive.KINDS)
+
+
+def _archive_all(kinds: tuple[str, ...]) -> None:
+    from principal_kit.services import class_archive
+
+    for kind in kinds:
         click.echo(f"  {kind} class archive … ", nl=False)
         begun = time.monotonic()
         try:

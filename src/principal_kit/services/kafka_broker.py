@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import uuid
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from principal_kit.services import class_archive, jars, java
 from principal_kit.services.container import Container
 from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_servers
 from principal_kit.services.kafka_release import release
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
+from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free, shared_folder
 from principal_kit.services.versions import WANTED, check_version
 
 if TYPE_CHECKING:
@@ -109,14 +110,13 @@ def _configuration(data: Path, port: int, controller_port: int) -> dict[str, obj
 def _command(
     folder: Path, java_command: list[str], cluster: str, directory: Path, port: int, controller_port: int
 ) -> list[str]:
-    """Write the broker's configuration and formatted storage; return what starts it."""
-    data = directory / "data"
-    data.mkdir()
-    meta = {"version": 1, "cluster.id": cluster, "node.id": 1, "directory.id": _id()}
-    for path, entries in (
-        (data / "meta.properties", meta),
-        (directory / "server.properties", _configuration(data, port, controller_port)),
-    ):
+    """Write the broker's configuration and, the first time, formatted storage; return what starts it."""
+    data = directory.parent / "data"  # outlives the process, so that a killed broker can come back to its log
+    files = {directory / "server.properties": _configuration(data, port, controller_port)}
+    if not data.exists():
+        data.mkdir()
+        files[data / "meta.properties"] = {"version": 1, "cluster.id": cluster, "node.id": 1, "directory.id": _id()}
+    for path, entries in files.items():
         path.write_text("".join(f"{key}={value}\n" for key, value in entries.items()), encoding="utf-8")
     return [*java_command, "-cp", f"{folder}/*", "kafka.Kafka", str(directory / "server.properties")]
 
@@ -143,6 +143,12 @@ def _answers(port: int, cluster: str) -> bool:
         admin.close()
 
 
+def _run(command: Callable[[Path], list[str]], folder: Path, port: int, cluster: str, grace: float) -> ServerProcess:
+    process = ServerProcess("kafka", command, grace=grace, inside=folder)
+    process.wait_ready(partial(_answers, port, cluster), START_SECONDS)
+    return process
+
+
 def start(port: int | None = None, *, dump: Path | None = None) -> KafkaEndpoint:
     """Start a new embedded broker; seconds on a cold machine.
 
@@ -162,18 +168,15 @@ def start(port: int | None = None, *, dump: Path | None = None) -> KafkaEndpoint
         require_free(port)
     for attempt in range(_BIND_RETRIES):
         chosen, controller, cluster = port or free_port(), free_port(), _id()
-        process = ServerProcess(
-            "kafka",
-            partial(_command, folder, java_command, cluster, port=chosen, controller_port=controller),
-            grace=grace,
-        )
+        command = partial(_command, folder, java_command, cluster, port=chosen, controller_port=controller)
+        again = partial(_run, command, shared_folder("kafka"), chosen, cluster, grace)
         try:
-            process.wait_ready(partial(_answers, chosen, cluster), START_SECONDS)
+            process = again()
         except ServiceError as error:
             if "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
                 raise
             continue
-        return KafkaEndpoint("kafka", LOOPBACK, chosen, WANTED["kafka"], "embedded", process)
+        return KafkaEndpoint("kafka", LOOPBACK, chosen, WANTED["kafka"], "embedded", process, again=again)
     raise AssertionError("unreachable")
 
 

@@ -26,6 +26,7 @@ from principal_kit.core.errors import InvalidArgument, ServiceError
 
 LOOPBACK = "127.0.0.1"
 ANSWER_SECONDS = 10.0
+SERVER_PREFIX = "server-"  # of a process's directory inside a shared folder; supervise.py knows it too
 _LOG_LINES = 12
 _POLL_SECONDS = 0.02
 # Strong references: a forked child must find every pipe to close, also those of servers nobody mentions any more.
@@ -52,6 +53,11 @@ def require_free(port: int) -> None:
                 f"port {port} is occupied or not yours to bind ({error.strerror}): "
                 "stop what listens there, or leave out port= for a free one"
             ) from error
+
+
+def shared_folder(name: str) -> Path:
+    """A new temporary folder for processes that share files (`ServerProcess(inside=…)`); gone with the last of them."""
+    return Path(tempfile.mkdtemp(prefix=f"principal-kit-{name}-"))
 
 
 def says(*command: str) -> str:
@@ -136,16 +142,24 @@ class ServerProcess:
         name: for messages and the directory's name.
         command: called with the directory, returns the argument vector.
         grace: seconds between SIGTERM and SIGKILL when it is stopped.
+        inside: a folder that several processes share, made by `shared_folder`; the last guardian to go removes it.
         clock: seconds; injected so that start limits can be tested.
 
     Raises ServiceError, with the log's last lines, when the command cannot be started.
     """
 
     def __init__(
-        self, name: str, command: Callable[[Path], Sequence[str]], *, grace: float = 3.0, clock: Clock = monotonic
+        self,
+        name: str,
+        command: Callable[[Path], Sequence[str]],
+        *,
+        grace: float = 3.0,
+        inside: Path | None = None,
+        clock: Clock = monotonic,
     ) -> None:
         self.name, self._clock, self._owner = name, clock, os.getpid()
-        self.directory = Path(tempfile.mkdtemp(prefix=f"principal-kit-{name}-"))
+        prefix = f"{SERVER_PREFIX}{name}-" if inside else f"principal-kit-{name}-"
+        self.directory = Path(tempfile.mkdtemp(prefix=prefix, dir=inside))
         argv = [str(part) for part in command(self.directory)]
         self._guardian, self._pipe = _guardian(self.directory, grace, *argv)
         self._grace = grace
@@ -214,6 +228,11 @@ class ServerProcess:
         with contextlib.suppress(psutil.NoSuchProcess):
             if self.process is not None:
                 self.process.resume()
+
+    def let_go(self) -> None:
+        """Have the guardian end the server, without waiting: for several at once, before `stop` of each."""
+        if os.getpid() == self._owner:
+            self._close_pipe()
 
     def stop(self) -> None:
         """End the server and remove its directory; idempotent, returns when both are gone. At most grace + 7 s."""

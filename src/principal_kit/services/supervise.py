@@ -142,6 +142,15 @@ def main():
     watch(server, owner)
     server.stop(grace)
     shutil.rmtree(directory, ignore_errors=True)
+    leave_shared(*os.path.split(directory))
+
+
+def leave_shared(folder, name):
+    """Remove the folder that several servers shared if this was the last: each guardian looks once its own has gone."""
+    if name.startswith("server-") and os.path.basename(folder).startswith("principal-kit-"):
+        with contextlib.suppress(OSError):
+            if not any(other.startswith("server-") for other in os.listdir(folder)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

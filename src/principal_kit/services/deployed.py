@@ -1,0 +1,137 @@
+"""What the manifests of `deploy/kubernetes` run: topics and tables, a job's script, the exporter; from the environment.
+
+For example `python -m principal_kit.services.deployed script fraud`, with PIPELINE_KAFKA and its like set. A command
+starts no server and never prints the catalog's password.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from principal_kit.core.errors import InvalidArgument, KitError, ServiceError
+from principal_kit.platform import jobs, tables, topics
+from principal_kit.platform.exporter import LOOPBACK, Collector, Exporter
+from principal_kit.platform.pipeline import Pipeline
+from principal_kit.services.flink_jobs import JobControl
+from principal_kit.services.kafka_broker import KafkaEndpoint
+
+
+def variable(name: str) -> str:
+    """A variable of the environment. Raises InvalidArgument when it is not set."""
+    value = os.environ.get(name, "")
+    if not value:
+        raise InvalidArgument(f"{name} is not set: what runs this must name it")
+    return value
+
+
+def settings() -> jobs.Settings:
+    """Where the pipeline is, from the environment. Raises InvalidArgument."""
+    return jobs.Settings(
+        bootstrap=variable("PIPELINE_KAFKA"),
+        dsn=variable("PIPELINE_CATALOG"),
+        warehouse=variable("PIPELINE_WAREHOUSE"),
+    )
+
+
+class Application(JobControl):
+    """A Flink application cluster: one JobManager at `address` with one job."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def jobs(self) -> dict[str, str]:
+        """Job id to state; none when the JobManager does not answer: without it the job does not run."""
+        try:
+            return super().jobs()
+        except ServiceError:
+            return {}
+
+    @property
+    def id(self) -> str:
+        """Its job's id, or an empty text; it changes when the application starts again without high availability."""
+        return next(iter(self.jobs()), "")
+
+
+def applications(text: str) -> dict[str, Application]:
+    """`name=host:port,…` as clusters by job name. Raises InvalidArgument on another form or an unknown job.
+
+    >>> sorted(applications("fraud=fraud-jobmanager:8081"))
+    ['fraud']
+    """
+    found = {}
+    for part in text.split(","):
+        name, _, address = part.strip().partition("=")
+        if name not in jobs.NAMES or not address.rpartition(":")[2].isdecimal():
+            raise InvalidArgument(f"PIPELINE_JOBS has {part!r}; expected {'|'.join(jobs.NAMES)}=host:port")
+        found[name] = Application(address)
+    return found
+
+
+def kafka() -> KafkaEndpoint:
+    """The brokers that PIPELINE_KAFKA names; nothing is asked of them yet."""
+    host, _, port = variable("PIPELINE_KAFKA").split(",")[0].rpartition(":")
+    return KafkaEndpoint("kafka", host, int(port), "", "external")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Parts of the deployed pipeline."""
+
+
+@main.command("script")
+@click.argument("name", type=click.Choice(jobs.NAMES))
+def script(name: str) -> None:
+    """Print a job's SQL, complete. Flink logs what it runs, so a password in PIPELINE_CATALOG is refused here."""
+    chosen = settings()
+    if urlsplit(chosen.dsn).password:
+        raise click.ClickException(
+            "PIPELINE_CATALOG has a password in it; leave it out and let PGPASSFILE name its file"
+        )
+    click.echo(jobs.script(name, chosen))
+
+
+@main.command("prepare")
+@click.option("--replication", type=click.IntRange(1), default=3, show_default=True, help="Copies of each record.")
+def prepare(replication: int) -> None:
+    """Create topics and tables that are missing; drift is an error and nothing is changed."""
+    chosen = settings()
+    try:
+        admin = kafka().admin()
+        try:
+            made = topics.apply(admin, topics.design(chosen.prefix), replication=replication)
+        finally:
+            admin.close()
+        new = tables.create(tables.catalog(chosen.dsn, chosen.warehouse), chosen.namespace)
+    except KitError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"topics made: {', '.join(topic.name for topic in made.create) or 'none'}")
+    click.echo(f"tables made: {', '.join(new) or 'none'}")
+
+
+@main.command("exporter")
+@click.option("--host", default=LOOPBACK, show_default=True)
+@click.option("--port", type=int, default=9464, show_default=True)
+def exporter(host: str, port: int) -> None:
+    """Serve the pipeline's metrics until SIGTERM."""
+    clusters = applications(variable("PIPELINE_JOBS"))
+
+    def where() -> dict[str, tuple[Any, str]]:
+        return {name: (cluster, cluster.id) for name, cluster in clusters.items()}
+
+    collector = Collector(Pipeline(kafka(), None, settings()), where=where)
+    waited = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)  # before any thread starts, so that all of them leave it to us
+    with Exporter(collector, host=host) as served:
+        click.echo(f"http://{host}:{served.start(port)}/metrics")
+        for part, why in collector.failures.items():
+            click.echo(f"{part} does not answer yet: {why}", err=True)
+        signal.sigwait(waited)
+
+
+if __name__ == "__main__":
+    main()
