@@ -1,0 +1,14 @@
+# Flink's own image with the connectors that the kit's embedded Flink has. Build after the book's, from the project's root:
+#   docker build -f deploy/kubernetes/flink.Dockerfile -t principal-kit-flink:0.1.0 .
+ARG FLINK=flink:2.1.3-java17
+ARG BOOK=principal-kit-book:0.1.0
+FROM ${BOOK} AS book
+# Everything of the kit's set that Flink's distribution does not carry itself.
+RUN mkdir /home/reader/connectors \
+    && cd "$(python -c 'from principal_kit.services import jars; print(jars.directory("flink"))')" \
+    && cp flink-connector-*.jar iceberg-*.jar hadoop-*.jar kafka-clients-*.jar postgresql-*.jar commons-*.jar \
+       lz4-*.jar snappy-*.jar zstd-*.jar /home/reader/connectors/
+
+FROM ${FLINK}
+COPY --from=book /home/reader/connectors/ /opt/flink/lib/
+USER flink

@@ -1,0 +1,123 @@
+"""The Flink jobs, as SQL files, and the settings that make a file into a script for one cluster."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from principal_kit.core.errors import InvalidArgument
+from principal_kit.platform import contract, truth
+from principal_kit.platform.tables import CATALOG
+
+NAMES = ("sessions", "inventory", "fraud")
+"""One job a concern: each can be stopped, changed and replayed while the others go on."""
+READS = {"sessions": "clicks", "inventory": "stock_moves", "fraud": "orders"}
+"""Job to its topic, without the prefix."""
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where the jobs read and write.
+
+    Args:
+        bootstrap: Kafka's address.
+        dsn: the catalog's PostgreSQL database, postgresql://user:password@host:port/name; without the password, Flink
+            takes it from the file that PGPASSFILE names, and the kit from that or from PGPASSWORD.
+        warehouse: the tables' place, as a URI.
+        namespace: the tables' namespace in the catalog.
+        prefix: what the topics' names begin with.
+        bounded: stop at the end of what the topics hold now, as a batch job does.
+    """
+
+    bootstrap: str
+    dsn: str
+    warehouse: str
+    namespace: str = "shop"
+    prefix: str = "shop."
+    bounded: bool = False
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _options(pairs: dict[str, str]) -> str:
+    return ", ".join(f"{_quoted(key)} = {_quoted(value)}" for key, value in pairs.items())
+
+
+def _values(settings: Settings, group: str) -> dict[str, str]:
+    credentials, _, place = settings.dsn.removeprefix("postgresql://").rpartition("@")
+    user, _, password = credentials.partition(":")
+    source = {
+        "connector": "kafka",
+        "properties.bootstrap.servers": settings.bootstrap,
+        "properties.group.id": f"{settings.prefix}{group}",
+        "scan.startup.mode": "earliest-offset",
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    if settings.bounded:
+        source["scan.bounded.mode"] = "latest-offset"
+    letters = {
+        "connector": "kafka",
+        "topic": f"{settings.prefix}dead_letters",
+        "properties.bootstrap.servers": settings.bootstrap,
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+        # A repeat has the same key, so readers take it for the same letter: no transactions, no waiting for commits.
+        "sink.delivery-guarantee": "at-least-once",
+    }
+    catalog = {
+        "type": "iceberg",
+        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+        "uri": f"jdbc:postgresql://{place}",
+        "jdbc.user": user,
+        "jdbc.schema-version": "V1",
+        "warehouse": settings.warehouse,
+    }
+    if password:  # else the driver looks into PGPASSFILE, and no script, log or job graph has it
+        catalog["jdbc.password"] = password
+    seconds = {
+        "session_gap": truth.SESSION_GAP_MS,
+        "stock_window": truth.STOCK_WINDOW_MS,
+        "velocity": truth.VELOCITY_MS,
+        "test": truth.TEST_MS,
+        "lateness": contract.ALLOWED_LATENESS_MS,
+        "lead": contract.ALLOWED_LEAD_MS,
+    }
+    return {
+        "source": _options(source),
+        "dead_letters": _options(letters),
+        "catalog_options": _options(catalog),
+        "catalog": CATALOG,
+        "lake": f"{CATALOG}.{settings.namespace}",
+        "prefix": settings.prefix,
+        "max_bytes": str(contract.MAX_BYTES),
+        "low_stock": str(truth.LOW_STOCK),
+        "velocity_orders": str(truth.VELOCITY_ORDERS),
+        "test_charge": str(truth.TEST_CHARGE_CENTS),
+        "large_charge": str(truth.LARGE_CHARGE_CENTS),
+        **{name: str(ms // 1000) for name, ms in seconds.items()},
+    }
+
+
+def source(name: str) -> str:
+    """A job's file as it is. Raises InvalidArgument on an unknown name."""
+    if name not in (*NAMES, "setup"):
+        raise InvalidArgument(f"job {name!r} is unknown; known: {', '.join(NAMES)}")
+    return (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def script(name: str, settings: Settings) -> str:
+    """A job as one SQL script for a Flink session: the catalog, the source and its rule, then the statement set."""
+    text = source("setup") + source(name)
+    # JSON paths begin with a dollar sign as well, so what is not a placeholder stays.
+    text = string.Template(text).safe_substitute(_values(settings, name), job=name)
+    assert "${" not in text, text[text.index("${") :][:40]
+    return text

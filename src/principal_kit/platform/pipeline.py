@@ -1,0 +1,182 @@
+"""The whole pipeline: topics, tables and jobs over servers that are already there.
+
+`start` is safe to run again: topics and tables that exist stay, jobs that run go on. `settle` answers the one question
+that every test of a stream comes down to: has everything that was sent been counted, by everybody, for good?
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from principal_kit.core.clock import Clock, monotonic
+from principal_kit.core.errors import ServiceError
+from principal_kit.platform import dead_letters, jobs, sender, tables, topics
+
+_TRANSIENT = "the jobs did not settle"
+
+
+@dataclass
+class Pipeline:
+    """The shop's pipeline on one Kafka, one Flink and one PostgreSQL.
+
+    Args:
+        kafka: an endpoint with `bootstrap_servers`, `admin()`, `consumer()`.
+        flink: an endpoint with `submit`, `job`, `checkpoint`, `latest_checkpoint`.
+        settings: where the jobs read and write.
+    """
+
+    kafka: Any
+    flink: Any
+    settings: jobs.Settings
+    ids: dict[str, str] = field(default_factory=dict)
+    _began_from: dict[str, str | None] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.lake = tables.catalog(self.settings.dsn, self.settings.warehouse)
+        self.topics = topics.design(self.settings.prefix)
+
+    @property
+    def partitions(self) -> dict[str, int]:
+        """The event topics, with their numbers of partitions."""
+        return {t.name: t.partitions for t in self.topics if not t.name.endswith("dead_letters")}
+
+    def start(self, *names: str) -> dict[str, str]:
+        """Make topics and tables, submit the jobs (default: all); returns name to id. Jobs that run are left alone.
+
+        Raises TopicDrift, TableDrift, and what the servers raise.
+        """
+        admin = self.kafka.admin()
+        try:
+            topics.apply(admin, self.topics)
+        finally:
+            admin.close()
+        tables.create(self.lake, self.settings.namespace)
+        new = [name for name in names or jobs.NAMES if name not in self.ids or not self._running(name)]
+        with ThreadPoolExecutor(max(1, len(new))) as pool:  # planning one job takes the gateway seconds
+            submitted = pool.map(lambda name: self.flink.submit(jobs.script(name, self.settings)), new)
+            for name, [id] in zip(new, submitted):
+                self.ids[name] = id
+        for name in names or jobs.NAMES:
+            self.flink.wait_running(self.ids[name])
+        return dict(self.ids)
+
+    def _running(self, name: str) -> bool:
+        try:
+            return self.flink.job(self.ids[name]).running
+        except ServiceError:
+            return False
+
+    def resume(self, *, with_state: bool = True) -> dict[str, str]:
+        """Submit again the jobs that the JobManager no longer knows, each from its newest checkpoint; returns them.
+
+        A session cluster keeps its jobs in the JobManager's memory. The checkpoints are files and outlive it. Without
+        state a job knows nothing of what it has written and begins at the beginning: for showing what that does.
+        """
+        resumed = {}
+        for name in list(self.ids):
+            if not self._running(name):
+                state = self._state(name) if with_state else None
+                [new] = self.flink.submit(jobs.script(name, self.settings), resume_from=state)
+                self._began_from[name] = state
+                self.ids[name] = resumed[name] = new
+        return resumed
+
+    def _state(self, name: str) -> str | None:
+        """A job's newest checkpoint; if it was killed before its first, the one that it had begun from itself.
+
+        None only for a job that never had any: then nothing of it is committed, and the beginning is right.
+        """
+        try:
+            return self.flink.latest_checkpoint(self.ids[name])
+        except ServiceError:
+            return self._began_from.get(name)
+
+    def lag(self) -> dict[str, int]:
+        """Job to the number of records it has not yet made part of a checkpoint."""
+        from kafka import TopicPartition
+        from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
+
+        consumer, admin = self.kafka.consumer(), self.kafka.admin()
+        try:
+            out = {}
+            for name in self.ids:
+                full = f"{self.settings.prefix}{jobs.READS[name]}"
+                ends = consumer.end_offsets([TopicPartition(full, p) for p in range(self.partitions[full])])
+                group = f"{self.settings.prefix}{name}"
+                try:
+                    committed = admin.list_group_offsets({group: None}).get(group, {})
+                except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+                    committed = {}  # nobody has committed yet, or the broker has just come back
+                at = {place: max(entry.offset, 0) for place, entry in committed.items()}
+                out[name] = sum(end - at.get(place, 0) for place, end in ends.items())
+            return out
+        finally:
+            consumer.close()
+            admin.close()
+
+    def settle(
+        self,
+        closing_ms: int,
+        *,
+        seconds: float = 120.0,
+        clock: Clock = monotonic,
+        wait: Callable[[float], None] = time.sleep,
+        on_round: Callable[[dict[str, int]], None] = lambda lag: None,
+    ) -> None:
+        """Wait until every record is in a checkpoint and every window up to `closing_ms` has given its result.
+
+        A heartbeat with that time goes to all partitions; then the jobs must have read it (no lag in the offsets they
+        commit with a checkpoint), and a checkpoint begun after that must complete. A job that restarted in between may
+        have lost the heartbeat's effect, since Flink keeps no watermark of a source in a checkpoint; so then it starts
+        over with another one. Raises ServiceError after `seconds`.
+        """
+        deadline = clock() + seconds
+        out = sender.producer(self.settings.bootstrap)
+        try:
+            while True:
+                sender.heartbeat(out, self.partitions, closing_ms)
+                before = self._restarts()
+                while any((lag := self.lag()).values()):
+                    on_round(lag)
+                    if clock() > deadline:
+                        raise ServiceError(f"{_TRANSIENT} within {seconds:.0f} s: {lag} records are not read yet")
+                    wait(0.3)
+                wait(1.0)  # watermarks go out five times a second; then the windows' rows are on their way
+                for id in self.ids.values():
+                    self.flink.checkpoint(id, seconds=max(1.0, deadline - clock()))
+                if self._restarts() == before:
+                    return
+                if clock() > deadline:
+                    raise ServiceError(f"{_TRANSIENT} within {seconds:.0f} s: they keep restarting")
+        finally:
+            out.close()
+
+    def _restarts(self) -> dict[str, tuple[str, float]]:
+        return {
+            name: (id, self.flink.job_metrics(id, "numRestarts").get("numRestarts", 0)) for name, id in self.ids.items()
+        }
+
+    def read(self, name: str) -> pd.DataFrame:
+        """A table's rows now."""
+        return tables.read(self.lake, self.settings.namespace, name).to_pandas()
+
+    def letters(self) -> list[dead_letters.Letter]:
+        """The dead letters so far, each once."""
+        consumer = self.kafka.consumer()
+        try:
+            return dead_letters.read(consumer, f"{self.settings.prefix}dead_letters")
+        finally:
+            consumer.close()
+
+    def stop(self) -> None:
+        """Cancel the jobs; topics and tables stay."""
+        for name in list(self.ids):
+            if self._running(name):
+                self.flink.cancel(self.ids[name])
+            del self.ids[name]

@@ -1,0 +1,13 @@
+"""Every example in a docstring runs."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["contract", "topics"])
+def test_examples(name):
+    found = doctest.testmod(importlib.import_module(f"principal_kit.platform.{name}"))
+    assert found.attempted > 0
+    assert found.failed == 0
