@@ -15,6 +15,7 @@ from docutils.parsers.rst import directives
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx_exercise.nodes import exercise_title
 
 from principal_kit.course import site
 
@@ -125,7 +126,14 @@ def mark_beats(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def number_exercises(app: Sphinx, doctree: nodes.document) -> None:
-    """sphinx-exercise gives the body of every exercise the same id, which may occur only once on a page."""
+    """The exercise ex-1-1-a is headed "Exercise 1.1.a", which is how the text and `check` call it.
+
+    And sphinx-exercise gives the body of every exercise the same id, which may occur only once on a page.
+    """
+    for title in doctree.findall(exercise_title):
+        found = re.fullmatch(r"ex-(\d+)-(\d+)-([a-z])", title.parent.get("label", ""))
+        if found and title.children and isinstance(title.children[0], nodes.Text):
+            title.children[0] = nodes.Text(f"{title.children[0]} {'.'.join(found.groups())}")
     bodies = [section for section in doctree.findall(nodes.section) if section["ids"] == ["exercise-content"]]
     for number, body in enumerate(bodies, start=1):
         body["ids"] = [f"exercise-content-{number}"]

@@ -1,6 +1,7 @@
 """Recorded runs: what goes in comes out, and nothing else is taken for one."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,12 @@ from hypothesis import strategies as st
 from principal_kit.core.errors import CorruptionError, InvalidArgument, KitError, MissingPrerequisite
 from principal_kit.course import project
 from principal_kit.course.record import record, recorded
+
+
+def told(value: object) -> str:
+    """A parameter as a test's name: the same in every process, so without addresses."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
+
 
 VALUES = {"seconds": 812.5, "keys": 10**9, "by_batch": [1, 2.5, None], "ours": {"peak_mib": 1146, "exact": False}}
 
@@ -49,7 +56,7 @@ def test_keys_are_sorted_and_a_second_run_takes_the_place_of_the_first(tmp_path)
         {"x": "/home/someone/file"}, {"deep": [{"x": "see /var/tmp/run.log"}]}, {"x": "~/file"}, {"x": "C:\\file"},
         {"x": np.array([1.0, np.nan])},
     ],
-    ids=str,
+    ids=told,
 )  # fmt: skip
 def test_what_is_not_a_figure_is_refused_and_nothing_written(tmp_path, wrong):
     with pytest.raises(InvalidArgument):

@@ -237,6 +237,20 @@ def test_what_is_wider_than_a_phone_scrolls_inside_its_box_and_by_keyboard(visit
     assert unreachable == []
 
 
+@pytest.mark.parametrize("visit", [(PHONE, "light")], indirect=True)
+def test_figures_keep_their_shape_on_a_phone(visit: Visit):
+    page = visit.open(CHAPTER)
+    shapes = page.evaluate(
+        """Promise.all([...document.querySelectorAll('article .cell_output img')].map(async figure => {
+             figure.loading = 'eager';
+             await figure.decode();
+             return [figure.naturalWidth / figure.naturalHeight, figure.clientWidth / figure.clientHeight];
+           }))"""
+    )
+    assert len(shapes) > 5
+    assert [(drawn, shown) for drawn, shown in shapes if abs(shown / drawn - 1) > 0.03] == []
+
+
 def test_front_page_map_marks_what_is_planned(visit: Visit):
     page = visit.open(FRONT)
     badges = page.locator(".kit-map .kit-badge").all_text_contents()

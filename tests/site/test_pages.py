@@ -99,6 +99,13 @@ def test_figures_of_chapters_describe_what_they_show(pages):
     assert poor == []
 
 
+def test_exercises_are_headed_by_the_key_that_check_takes(pages):
+    for chapter in chapters.ready():
+        text = pages[f"notebooks/{chapter.slug}.html"].path.read_text(encoding="utf-8")
+        headed = re.findall(r'admonition-title">(?:<[^>]+>)*Exercise (\S+)', text)
+        assert headed == list(chapter.exercises)
+
+
 def test_the_map_shows_every_chapter_with_its_state(site):
     text = (site / "book" / "index.html").read_text()
     shown = re.findall(r'<li class="kit-(ready|planned)">(.*?)</li>', text, flags=re.S)

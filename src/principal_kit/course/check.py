@@ -180,11 +180,14 @@ class Result:
     def _headline(self) -> str:
         head = f"Exercise {self.exercise.key} · {self.exercise.title}"
         if not self.attempted:
-            return f"{head}: not attempted yet. Define {self.exercise.wants}."
+            return f"{head}: not attempted yet."
         return f"{head}: passed" if self.passed else f"{head}: not yet"
 
+    def _invitation(self) -> str:
+        return "" if self.attempted else f" Define {self.exercise.wants}."
+
     def __str__(self) -> str:
-        lines = [self._headline()]
+        lines = [self._headline() + self._invitation()]
         if self.attempted:
             for mark, _, text in self._lines():
                 first, *rest = text.splitlines() or [""]
@@ -199,16 +202,21 @@ class Result:
         rows = []
         if self.attempted:
             for mark, kind, text in self._lines():
-                body = html.escape(text)
+                body = _with_code(text)
                 if kind == "more":
-                    body = f'<code style="white-space:pre-wrap;font-size:.9em">{body}</code>'
+                    body = f'<code style="white-space:pre-wrap;font-size:.9em">{html.escape(text)}</code>'
                 pad = "1.6em" if kind == "more" else "0"
                 rows.append(f'<li style="margin:.15em 0;padding-left:{pad};list-style:none">{mark} {body}</li>')
         listing = f'<ul style="margin:.4em 0 0;padding:0">{"".join(rows)}</ul>' if rows else ""
         return (
             f'<div class="kit-check" style="border-left:4px solid {colour};padding:.5em 1em;margin:.5em 0">'
-            f"<strong>{html.escape(self._headline())}</strong>{listing}</div>"
+            f"<strong>{html.escape(self._headline())}</strong>{_with_code(self._invitation())}{listing}</div>"
         )
+
+
+def _with_code(text: str) -> str:
+    """Text as HTML, what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def exercises(chapter: str | None = None) -> dict[str, Exercise]:

@@ -12,6 +12,7 @@ RUNBOOKS = (
     "book/runbooks/index",
     ("book/runbooks/cache-node-lost", "book/runbooks/hot-key", "book/runbooks/limiter-store-down"),
 )
+OPERATIONS = ("book/operations/real-time-pipeline",)
 AFTER = ("book/benchmarks", "book/glossary", "book/references", "book/about")
 HEADER = "# Written by `principal-kit toc` from course/chapters.py and course/toc.py; a test compares them.\n"
 
@@ -24,13 +25,14 @@ def contents() -> dict[str, Any]:
         sections = [{"file": f"notebooks/{c.slug}"} for c in chapters.ready() if c.part == number]
         parts.append(entry | ({"sections": sections} if sections else {}))
     index, pages = RUNBOOKS
+    runbooks = {"file": index, "sections": [{"file": page} for page in pages]}
     return {
         "format": "jb-book",
         "root": ROOT,
         "parts": [
             {"caption": "Before you start", "chapters": [{"file": page} for page in BEFORE]},
             {"caption": "The book", "chapters": parts},
-            {"caption": "In operation", "chapters": [{"file": index, "sections": [{"file": page} for page in pages]}]},
+            {"caption": "In operation", "chapters": [runbooks, *({"file": page} for page in OPERATIONS)]},
             {"caption": "Reference", "chapters": [{"file": page} for page in AFTER]},
         ],
     }
