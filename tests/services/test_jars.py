@@ -176,5 +176,8 @@ def test_lock_writes_what_verify_reads(cache, maven):
 
 
 def test_the_real_cache_is_whole():
+    """Of the sets beyond the published ones, those that somebody fetched."""
     for name in jars.SETS:
+        if name not in jars.PUBLISHED and not jars.directory(name).is_dir():
+            continue
         assert jars.problems(name, jars.directory(name)) == []
