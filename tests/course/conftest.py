@@ -1,4 +1,4 @@
-"""Grading has a time limit, which ends a reader's endless loop. A busy machine is no endless loop: more patience here."""
+"""Grading has a time limit, which ends a reader's endless loop. A busy machine is none: more patience here."""
 
 from __future__ import annotations
 
