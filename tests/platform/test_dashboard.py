@@ -1,0 +1,120 @@
+"""The dashboard's answers against the shop's truth, over Iceberg tables written here by pyiceberg alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from principal_kit.core.errors import InvalidArgument
+from principal_kit.platform import audit, dashboard, tables, truth
+from principal_kit.platform.shop import CLICK_TYPES, Shop, generate
+
+WORK = generate(Shop(events=6_000, users=500, products=30, seed=3))
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    folder = tmp_path_factory.mktemp("lake")
+    lake = SqlCatalog(
+        "lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=folder.as_uri(), init_catalog_tables="true"
+    )
+    tables.create(lake, "shop")
+    return lake
+
+
+def moment(ms):
+    return pd.to_datetime(ms, unit="ms", utc=True)
+
+
+def rows(name):
+    clicks, orders = WORK.clicks, WORK.orders[~WORK.orders["broken"]]
+    if name == "clicks":
+        kinds = np.array(CLICK_TYPES)[clicks["type"]]
+        return {
+            "event_id": "c-" + clicks.index.astype(str), "user_id": "u-" + clicks["user"].astype(str), "type": kinds,
+            "event_time": moment(clicks["t"]),
+        }  # fmt: skip
+    if name == "orders":
+        return {
+            "event_id": "o-" + orders.index.astype(str), "user_id": "u-" + orders["user"].astype(str),
+            "product_id": "p-" + orders["product"].astype(str), "quantity": orders["quantity"],
+            "amount_cents": orders["amount_cents"], "discount_cents": orders["discount_cents"],
+            "event_time": moment(orders["t"]),
+        }  # fmt: skip
+    frame = {"stock_levels": truth.stock_levels, "fraud_alerts": truth.fraud_alerts}[name](WORK)
+    if name == "stock_levels":
+        return dict(frame.assign(window_end=pd.to_datetime(frame["window_end"], unit="ms")))
+    return dict(frame.assign(first_order=moment(frame["first"]), last_order=moment(frame["last"])))
+
+
+@pytest.fixture(scope="module")
+def day(lake):
+    for name in ("clicks", "orders", "stock_levels", "fraud_alerts"):
+        table, data = lake.load_table(f"shop.{name}"), rows(name)
+        schema = table.schema().as_arrow()
+        size = len(next(iter(data.values())))
+        columns = [pa.array(list(data[f.name]), f.type) if f.name in data else pa.nulls(size, f.type) for f in schema]
+        whole = pa.Table.from_arrays(columns, schema=schema)
+        table.append(whole.slice(0, size // 2))
+        table.append(whole.slice(size // 2))
+    board = dashboard.Dashboard(lake, "shop")
+    yield board
+    board.close()
+
+
+def test_revenue_per_minute(day):
+    got = day.ask("revenue_per_minute")
+    assert audit.compare("revenue", got, truth.revenue(WORK)).exact
+
+
+def test_funnel(day):
+    clicks = WORK.clicks
+    users = [clicks["user"].nunique()]
+    users += [clicks.loc[clicks["type"] == k, "user"].nunique() for k in (1, 2, 3)]
+    users.append(WORK.orders.loc[~WORK.orders["broken"], "user"].nunique())
+    assert day.ask("funnel")["users"].tolist() == users
+
+
+def test_top_products(day):
+    orders = WORK.orders[~WORK.orders["broken"]]
+    cents = (orders["amount_cents"] - orders["discount_cents"]).groupby(orders["product"]).sum()
+    best = sorted(((-c, f"p-{p}") for p, c in cents.items()))[:10]
+    got = day.ask("top_products")
+    assert list(zip(-got["cents"], got["product_id"])) == best
+
+
+def test_low_stock(day):
+    last = truth.stock_levels(WORK).groupby("product_id").last()
+    low = last[last["stock"] < truth.LOW_STOCK]["stock"].to_dict()
+    got = day.ask("low_stock")
+    assert dict(zip(got["product_id"], got["stock"])) == low
+
+
+def test_fraud_rate(day):
+    alerts = truth.fraud_alerts(WORK)
+    got = day.ask("fraud_rate").set_index("rule")
+    assert got["alerts"].to_dict() == alerts["rule"].value_counts().to_dict()
+    assert got["share_of_orders"].sum() == pytest.approx(alerts["orders"].sum() / (~WORK.orders["broken"]).sum())
+
+
+def test_a_table_without_rows_answers_with_none(day):
+    assert day.ask("SELECT count(*) AS n FROM sessions")["n"].tolist() == [0]
+    assert day.snapshots["sessions"] is None
+
+
+def test_the_past_is_still_there(lake, day):
+    first, second = tables.snapshots(lake, "shop", "orders")
+    then = dashboard.Dashboard(lake, "shop", at_ms=first.at_ms)
+    if first.at_ms < second.at_ms:
+        assert then.ask("SELECT count(*) AS n FROM orders")["n"].tolist() == [first.rows]
+    assert dashboard.Dashboard(lake, "shop", at_ms=0).snapshots["orders"] is None
+    assert day.freshness_s(second.at_ms + 2_000)["orders"] == 2.0
+
+
+def test_an_unknown_query_lists_the_known():
+    with pytest.raises(InvalidArgument, match="known: revenue_per_minute, funnel"):
+        dashboard.sql("revenue")
