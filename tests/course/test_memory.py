@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from principal_kit.course.memory import PeakMemory, children_and_services, kind_of
+from principal_kit.course.memory import PeakMemory, children_and_services, cpu_seconds, kind_of
 
 BALLAST = """
 import sys
@@ -24,7 +24,10 @@ sys.stdin.read()
         (["java", "-Xmx256m", "-cp", "a:b", "kafka.Kafka", "server.properties"], "Kafka"),
         (["java", "-cp", "spark", "org.apache.spark.deploy.SparkSubmit", "pyspark-shell"], "Spark"),
         (["python", "-m", "pyspark.daemon"], "Spark"),
+        (["java", "-Xmx768m", "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"], "Flink"),
         (["redis-server", "*:1234"], "Redis"),
+        (["/usr/lib/postgresql/15/bin/postgres", "-D", "data"], "PostgreSQL"),
+        (["postgres: checkpointer "], "PostgreSQL"),
         (["/usr/bin/python3", "-m", "ipykernel_launcher"], "Python"),
         (["/bin/sleep", "1"], "other"),
         ([], "other"),
@@ -72,3 +75,11 @@ def test_processes_that_vanish_are_left_out():
     process = psutil.Process(child.pid)
     child.wait()
     assert PeakMemory(lambda: [process]).sample().total() == 0
+
+
+def test_cpu_is_counted_by_program_and_only_grows():
+    before = cpu_seconds()
+    sum(i * i for i in range(300_000))
+    after = cpu_seconds()
+    assert after["this notebook"] > before["this notebook"]
+    assert all(seconds >= 0 for seconds in after.values())

@@ -115,6 +115,17 @@ def test_the_past_is_still_there(lake, day):
     assert day.freshness_s(second.at_ms + 2_000)["orders"] == 2.0
 
 
+def test_a_table_goes_back_to_an_earlier_snapshot_and_to_no_other(lake, day):
+    name = "fraud_alerts"
+    first, second = tables.snapshots(lake, "shop", name)
+    with pytest.raises(InvalidArgument, match="cannot go back to snapshot 17"):
+        tables.roll_back(lake, "shop", name, 17)
+    tables.roll_back(lake, "shop", name, first.id)
+    assert len(tables.read(lake, "shop", name)) == first.rows
+    assert dashboard.Dashboard(lake, "shop").snapshots[name] == first.id
+    assert day.ask("SELECT count(*) AS n FROM fraud_alerts")["n"].tolist() == [second.rows]
+
+
 def test_an_unknown_query_lists_the_known():
     with pytest.raises(InvalidArgument, match="known: revenue_per_minute, funnel"):
         dashboard.sql("revenue")

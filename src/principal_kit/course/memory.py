@@ -24,8 +24,12 @@ def kind_of(command: list[str]) -> str:
         return "Kafka"
     if "org.apache.spark" in line or "pyspark" in line:
         return "Spark"
+    if "org.apache.flink" in line:
+        return "Flink"
     if "redis-server" in line:
         return "Redis"
+    if command and command[0].rsplit("/", 1)[-1].startswith("postgres"):
+        return "PostgreSQL"
     return "Python" if "python" in line else "other"
 
 
@@ -95,6 +99,19 @@ def children_and_services() -> list[psutil.Process]:
         except psutil.Error:
             continue
     return list(found.values())
+
+
+def cpu_seconds() -> Counter[str]:
+    """CPU seconds so far of this process ("this notebook") and of its services, by program. For differences."""
+    me = psutil.Process().cpu_times()
+    spent = Counter({"this notebook": me.user + me.system})
+    for process in children_and_services():
+        try:
+            times, kind = process.cpu_times(), kind_of(process.cmdline())
+        except psutil.Error:  # gone since it was listed
+            continue
+        spent[kind] += times.user + times.system
+    return spent
 
 
 def _daemons() -> list[int]:

@@ -143,7 +143,10 @@ def read(lake: Any, namespace: str, name: str, *, snapshot: int | None = None) -
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One commit: `id`, when (ms), what it did, rows and files it added, and how much there is after it."""
+    """One commit: `id`, when (ms), what it did, rows and files it added, and how much there is after it.
+
+    `job` and `checkpoint` are Flink's, if a Flink job wrote it.
+    """
 
     id: int
     at_ms: int
@@ -153,10 +156,11 @@ class Snapshot:
     rows: int
     files: int
     checkpoint: int | None
+    job: str | None
 
 
 def snapshots(lake: Any, namespace: str, name: str) -> list[Snapshot]:
-    """The commits of a table that are still known, oldest first. `checkpoint` is Flink's, if a Flink job wrote it."""
+    """The commits of a table that are still known, oldest first."""
     out = []
     for s in lake.load_table(f"{namespace}.{name}").snapshots():
         summary = s.summary
@@ -165,6 +169,7 @@ def snapshots(lake: Any, namespace: str, name: str) -> list[Snapshot]:
         out.append(Snapshot(
             s.snapshot_id, s.timestamp_ms, summary.operation.value, number("added-records"), number("added-data-files"),
             number("total-records"), number("total-data-files"), int(checkpoint) if checkpoint else None,
+            summary.get("flink.job-id"),
         ))  # fmt: skip
     return out
 
@@ -187,6 +192,18 @@ def compact(lake: Any, namespace: str, name: str, *, attempts: int = 5) -> tuple
             continue
         return before, sum(1 for _ in lake.load_table(f"{namespace}.{name}").scan().plan_files())
     raise KitError(f"{name} was written to during each of {attempts} attempts to compact it", retry_after=5.0)
+
+
+def roll_back(lake: Any, namespace: str, name: str, snapshot: int) -> None:
+    """Make an earlier snapshot the current one again. The files of those after it stay until they are cleaned up.
+
+    Stop the job that writes the table first: its next commit would go on top. Raises InvalidArgument when the table's
+    history does not have `snapshot` below the current one.
+    """
+    try:
+        lake.load_table(f"{namespace}.{name}").manage_snapshots().rollback_to_snapshot(snapshot).commit()
+    except ValueError as error:
+        raise InvalidArgument(f"{name} cannot go back to snapshot {snapshot}: {error}") from error
 
 
 def expire(lake: Any, namespace: str, name: str, *, keep: int = 10) -> int:
