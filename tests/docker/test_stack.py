@@ -127,14 +127,15 @@ def test_jupyterlab_wants_its_token(stack):
 
 
 def test_the_quick_tests_pass_in_the_book_s_container(stack, say):
-    """But for the sketches' minutes of statistics, which are numpy alone, and the project's own files."""
+    """But for minutes of statistics and of graded exercises, which are the same everywhere, and the project's files."""
     began = time.monotonic()
     done = docker(
         "exec", "-w", "/opt/principal-kit", stack.container("book"),
         "env", "-u", "PRINCIPAL_KIT_KAFKA", "-u", "PRINCIPAL_KIT_REDIS", "-u", "PRINCIPAL_KIT_SPARK",
         "python", "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
         "-m", "not slow and not integration and not browser",
-        "--ignore=tests/project", "--ignore=tests/sketches", check=False, seconds=900,
+        "--ignore=tests/project", "--ignore=tests/sketches", "--ignore-glob=tests/course/test_exercises*",
+        "--ignore=tests/platform/test_kubernetes.py", check=False, seconds=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     say(f"quick tests in the container: {done.stdout.strip().splitlines()[-1]}; {time.monotonic() - began:.0f} s")
@@ -256,7 +257,11 @@ def test_a_killed_broker_loses_and_doubles_nothing_that_was_acknowledged(stack, 
     kafka = services.kafka()
     admin = kafka.admin()
     admin.create_topics([NewTopic("orders", num_partitions=3, replication_factor=3)])
-    leaders = {p["partition_index"]: p["leader_id"] for p in admin.describe_topics(["orders"])[0]["partitions"]}
+    leaders = {}
+    deadline = time.monotonic() + 60
+    while len(leaders) < 3 and time.monotonic() < deadline:  # a broker that is asked at once may not know the topic yet
+        partitions = admin.describe_topics(["orders"])[0]["partitions"]
+        leaders = {p["partition_index"]: p["leader_id"] for p in partitions if p["leader_id"] >= 0}
     producer = kafka.producer(acks="all", enable_idempotence=True, linger_ms=5, delivery_timeout_ms=90_000)
     futures, killer = [], threading.Thread(target=docker, args=("kill", stack.container(f"broker-{leaders[0]}")))
     for number in range(20_000):

@@ -140,3 +140,63 @@ def dead_letters(work: Workload) -> dict[tuple[str, str], int]:
         counts[key] = counts.get(key, 0) + broken
     assert (work.sent["topic"] == _BAD).sum() == len(work.bad.at)
     return dict(sorted(counts.items()))
+
+
+# ── The dashboard's answers (queries/*.sql) ──────────────────────────────────────────────────────
+FUNNEL = ("page", "product", "cart", "checkout", "order")
+
+
+def _good(work: Workload, repaired: bool) -> pd.DataFrame:
+    return work.orders if repaired else work.orders.loc[~work.orders["broken"]]
+
+
+def funnel(work: Workload, *, repaired: bool = False) -> pd.DataFrame:
+    """place, step, visitors: how many got to each step of `FUNNEL` after all those before it, late events included."""
+    orders = _good(work, repaired).assign(type=len(CLICK_TYPES))
+    steps = pd.concat([frame[["user", "t", "type"]] for frame in (work.clicks, orders)])
+    reached: dict[int, int] = {}
+    for user, step in steps.sort_values(["user", "t", "type"])[["user", "type"]].itertuples(index=False):
+        if step == reached.get(user, 0):
+            reached[user] = step + 1
+    far = np.array(list(reached.values()), dtype=np.int64)
+    rows = [(n, step, int((far >= n).sum())) for n, step in enumerate(FUNNEL, start=1)]
+    return pd.DataFrame(rows, columns=["place", "step", "visitors"])
+
+
+def top_products(work: Workload, *, repaired: bool = False, first: int = 10) -> pd.DataFrame:
+    """product_id, quantity, cents of the `first` products by what they earned, less discounts."""
+    orders = _good(work, repaired)
+    out = (
+        orders.assign(
+            product_id="p-" + orders["product"].astype(str), cents=orders["amount_cents"] - orders["discount_cents"]
+        )
+        .groupby("product_id", as_index=False)
+        .agg(quantity=("quantity", "sum"), cents=("cents", "sum"))
+    )
+    return out.sort_values(["cents", "product_id"], ascending=[False, True], ignore_index=True).head(first)
+
+
+def stock_outs(work: Workload) -> pd.DataFrame:
+    """product_id, out_at, back_at (ms; missing: not yet back): when a product's level fell to 0 or below, and rose."""
+    found: list[tuple[str, int, int | None]] = []
+    for product, levels in stock_levels(work).groupby("product_id"):
+        out_at = None
+        for end, stock in levels[["window_end", "stock"]].itertuples(index=False):
+            if stock <= 0 and out_at is None:
+                out_at = end
+            elif stock > 0 and out_at is not None:
+                found.append((product, out_at, end))
+                out_at = None
+        if out_at is not None:
+            found.append((product, out_at, None))
+    return pd.DataFrame(found, columns=["product_id", "out_at", "back_at"]).astype({"back_at": "Int64"})
+
+
+def fraud_rate(work: Workload) -> pd.DataFrame:
+    """rule, alerts, orders, cents, share: what the rules found, and its share of the orders that were in time."""
+    alerts = fraud_alerts(work)
+    out = alerts.groupby("rule", as_index=False).agg(
+        alerts=("rule", "size"), orders=("orders", "sum"), cents=("cents", "sum")
+    )
+    out["share"] = out["orders"] / int((~work.orders["late"] & ~work.orders["broken"]).sum())
+    return out
