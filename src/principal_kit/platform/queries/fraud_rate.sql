@@ -1,10 +1,6 @@
--- Of all orders, how many each rule found to be a fraud's, and what they came to. The rules see orders in time only.
-SELECT
-  rule,
-  count(*) AS alerts,
-  CAST(sum(orders) AS bigint) AS orders,
-  CAST(sum(cents) AS bigint) AS cents,
-  CAST(sum(orders) AS double) / nullif((SELECT count(*) FROM orders WHERE NOT late), 0) AS share
-FROM fraud_alerts
+-- Alerts of each rule, and the share of all orders and of all money that they are about.
+SELECT rule, count(*) AS alerts, sum(alerts.orders) AS orders, sum(alerts.cents) AS cents,
+  CAST(sum(alerts.orders) AS double precision) / (SELECT count(*) FROM orders) AS share_of_orders
+FROM fraud_alerts AS alerts
 GROUP BY rule
 ORDER BY rule
