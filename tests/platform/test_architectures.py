@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.platform import architectures, audit, dead_letters, sender, topics, truth
+from principal_kit.platform import architectures, audit, dashboard, dead_letters, sender, topics, truth
 from principal_kit.platform.architectures import BatchView, SpeedLayer, gross, reconcile, serve
 from principal_kit.platform.shop import ORDERS, Shop, generate
 
@@ -210,6 +210,15 @@ def test_readers_move_to_the_new_tables_and_back_by_a_pointer(pipeline, replayed
         architectures.point(lake, name, target)
         assert architectures.pointed(lake, name) == target
     assert architectures.pointed(lake, replayed[0]) == replayed[0]
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_the_dashboard_over_what_flink_wrote_is_the_truth(pipeline, replayed):
+    board = dashboard.Dashboard(pipeline.lake, replayed[1])
+    got = board.ask("revenue_per_minute")
+    board.close()
+    assert audit.compare("revenue", got, TRUTH).exact
 
 
 @pytest.mark.integration
