@@ -6,6 +6,7 @@ import json
 import uuid
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -85,6 +86,15 @@ def test_it_is_the_real_one(flink):
     overview = flink.rest("GET", "/overview")
     assert (overview["flink-version"], overview["taskmanagers"], overview["slots-total"]) == (WANTED["flink"], 1, 8)
     assert repr(flink) == f"<flink {WANTED['flink']}, embedded>"
+
+
+@pytest.mark.parametrize("said, ready", [(None, False), ([], False), ([("tm-1", 0)], False), ([("tm-1", 8)], True)])
+def test_a_task_manager_is_ready_when_its_slots_are_known(said, ready):
+    """Seen on a busy machine: it was listed, and the cluster had no slots."""
+    reply = said and {"taskmanagers": [{"id": id, "slotsNumber": slots} for id, slots in said]}
+    processes = SimpleNamespace(ports=SimpleNamespace(rest=1), _get=lambda port, path: reply)
+    answers = flink_processes.Cluster.task_manager_answers
+    assert answers(processes, SimpleNamespace(resource_id="tm-1")) is ready
 
 
 def test_a_query_returns_rows(flink):

@@ -290,9 +290,10 @@ class Cluster:
         return any(e["key"] == "execution.checkpointing.dir" and str(self.folder) in e["value"] for e in entries)
 
     def task_manager_answers(self, process: ServerProcess) -> bool:
-        """Whether the JobManager lists it."""
+        """Whether the JobManager lists it with its slots, which it reports a moment after itself."""
         known = self._get(self.ports.rest, "/taskmanagers") or {}
-        return any(entry["id"] == process.resource_id for entry in known.get("taskmanagers", []))
+        slots = {entry["id"]: entry["slotsNumber"] for entry in known.get("taskmanagers", [])}
+        return slots.get(process.resource_id, 0) > 0
 
     def gateway_answers(self, process: ServerProcess) -> bool:
         """Whether it answers and still runs."""
