@@ -29,7 +29,7 @@ begin() {
 }
 
 on_exit() {
-  local status=${1:-$?}
+  local status=$?
   if [ "$status" -ne 0 ] && [ -n "$CURRENT" ]; then
     printf '\nStopped in step %d of %d, "%s" (exit status %d). The lines above say why.\n' \
       "$STEP" "$STEPS" "$CURRENT" "$status" >&2

@@ -2,7 +2,7 @@
 # What CI runs. Later steps run even when an earlier one failed, so that one run tells everything; the exit status is
 # that of all of them, and pytest's own closing line comes last.
 #   test.sh [--fast]     --fast: lint, and the tests that start no server and open no browser
-# shellcheck source-path=SCRIPTDIR disable=SC2317
+# shellcheck source-path=SCRIPTDIR
 set -e
 FAST=no
 if [ "${1:-}" = --fast ]; then FAST=yes; fi
@@ -12,7 +12,6 @@ STEP=3
 . "$(dirname "$0")/steps.sh"
 export READY=yes
 problems=""
-CONTAINERS=""
 
 attempt() {
   local title=$1
@@ -21,54 +20,23 @@ attempt() {
   "$@" || problems="$problems $1"
 }
 
-# Containers are waited for most of their time (packages, images, health), so they run beside the other steps; their
-# report comes after them. A process group of its own, so that an interrupt reaches the tests, which tear all down.
-start_containers() {
-  mkdir -p _build/logs
-  set -m
-  scripts/docker_test.sh >_build/logs/containers.log 2>&1 </dev/null &
-  CONTAINERS=$!
-  set +m
-}
-
-stop_containers() {
-  local status=$?
-  if [ -n "$CONTAINERS" ]; then
-    kill -INT -- "-$CONTAINERS" 2>/dev/null || true
-    wait "$CONTAINERS" 2>/dev/null || true
-  fi
-  on_exit "$status"
-}
-
-report_containers() {
-  local status=0
-  wait "$CONTAINERS" || status=$?
-  CONTAINERS=""
-  cat _build/logs/containers.log
-  return "$status"
-}
-
 attempt "Lint" scripts/lint.sh
 if [ "$FAST" = yes ]; then
   begin "Fast tests"
   status=0
   "$BIN/pytest" -q -m "not slow and not integration and not browser" || status=$?
 else
-  trap stop_containers EXIT
-  start_containers
   attempt "Site, warnings as errors" scripts/site.sh
   attempt "Notebooks: every committed output compared with a fresh run (nbval)" \
     "$BIN/pytest" --nbval --nbval-cell-timeout=180 --nbval-kernel-name=python3 --timeout=0 \
     --nbval-sanitize-with=notebooks/sanitize.cfg notebooks
+  attempt "Containers: the stack of docker/compose.yaml, run and broken" scripts/docker_test.sh
   begin "Tests, with coverage"
   status=0
+  if [ -n "$problems" ]; then say "failed so far:$problems"; fi
   "$BIN/python" -m principal_kit.services.pyflink_environment || say "without PyFlink: the tests of its jobs are skipped"
   # Two processes, each with servers of its own; a file stays in one, since its tests share what they started.
-  "$BIN/pytest" -n 2 --dist loadfile --cov --cov-report=term --durations=10 2>&1 | tee _build/logs/tests.log || status=$?
-  attempt "Containers: the stack of docker/compose.yaml, run and broken beside the steps above" report_containers
-  if [ -n "$problems" ]; then say "failed:$problems"; fi
-  finish
-  tail -n 1 _build/logs/tests.log
+  "$BIN/pytest" -n 2 --dist loadfile --cov --cov-report=term --durations=10 || status=$?
 fi
 CURRENT=""
 if [ -n "$problems" ]; then exit 1; fi
