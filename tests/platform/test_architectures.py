@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.platform import architectures, audit, dashboard, dead_letters, sender, topics, truth
 from principal_kit.platform.architectures import BatchView, SpeedLayer, gross, reconcile, serve
+from principal_kit.platform.log import ends, read
 from principal_kit.platform.shop import ORDERS, Shop, generate
 
 # Slow enough that a late event's minute is over long before it comes.
@@ -225,18 +226,18 @@ def test_the_dashboard_over_what_flink_wrote_is_the_truth(pipeline, replayed):
 @pytest.mark.slow
 def test_spark_s_batch_and_a_speed_layer_behind_its_cut_are_the_truth(pipeline, replayed, consumer, spark_session):
     topic = f"{pipeline.settings.prefix}orders"
-    end = architectures.ends(consumer, topic)
+    end = ends(consumer, topic)
     cut = {partition: offset * 3 // 5 for partition, offset in end.items()}
     view = architectures.batch(spark_session, pipeline.settings.bootstrap, topic, cut)
     speed = SpeedLayer(view.known)
-    for record in architectures.read(consumer, topic, cut, end):
+    for record in read(consumer, topic, cut, end):
         speed.take(record)
     assert reconcile(serve(view, speed), TRUTH).empty
     assert audit.compare("served", serve(view, speed), architectures.revenue(pipeline.lake, replayed[1])).exact
     assert (view.records, speed.records) == (sum(cut.values()), sum(end.values()) - sum(cut.values()))
 
     again = SpeedLayer()
-    for record in architectures.read(consumer, topic, dict.fromkeys(cut, 0), cut):
+    for record in read(consumer, topic, dict.fromkeys(cut, 0), cut):
         again.take(record)
     assert (again.bytes, again.records) == (view.bytes, view.records)
     assert reconcile(view.minutes, again.minutes).empty
@@ -247,7 +248,7 @@ def test_spark_s_batch_and_a_speed_layer_behind_its_cut_are_the_truth(pipeline, 
 @pytest.mark.slow
 def test_spark_counts_by_event_time_and_by_an_old_rule_when_told_to(pipeline, replayed, consumer, spark_session):
     topic = f"{pipeline.settings.prefix}orders"
-    end = architectures.ends(consumer, topic)
+    end = ends(consumer, topic)
     view = architectures.batch(spark_session, pipeline.settings.bootstrap, topic, end, rule=gross, before_ms=NOON)
     orders = WORK.orders[WORK.orders["t"] < NOON // 60_000 * 60_000]
     assert view.minutes["orders"].sum() == len(orders) == len(view.known)
@@ -259,5 +260,5 @@ def test_spark_counts_by_event_time_and_by_an_old_rule_when_told_to(pipeline, re
 def test_cuts_of_other_partitions_are_refused_and_an_empty_span_is_empty(pipeline, consumer):
     topic = f"{pipeline.settings.prefix}orders"
     with pytest.raises(InvalidArgument, match=r"partitions \[0\] and \[0, 1\]"):
-        next(architectures.read(consumer, topic, {0: 0}, {0: 1, 1: 1}))
-    assert list(architectures.read(consumer, topic, {0: 3, 1: 3}, {0: 3, 1: 3})) == []
+        next(read(consumer, topic, {0: 0}, {0: 1, 1: 1}))
+    assert list(read(consumer, topic, {0: 3, 1: 3}, {0: 3, 1: 3})) == []

@@ -50,6 +50,8 @@ def letter(at, **headers):
 class Consumer:
     def __init__(self, records):
         self.records, self.at = records, 0
+        for offset, record in enumerate(records):
+            record.offset = offset
 
     def partitions_for_topic(self, topic):
         return {0}
@@ -57,8 +59,11 @@ class Consumer:
     def assign(self, partitions):
         self.partition = partitions[0]
 
-    def seek_to_beginning(self, *partitions):
-        self.at = 0
+    def beginning_offsets(self, partitions):
+        return dict.fromkeys(partitions, 0)
+
+    def seek(self, partition, offset):
+        self.at = offset
 
     def end_offsets(self, partitions):
         return dict.fromkeys(partitions, len(self.records))

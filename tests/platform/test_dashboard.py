@@ -123,6 +123,7 @@ def test_a_table_goes_back_to_an_earlier_snapshot_and_to_no_other(lake, day):
     tables.roll_back(lake, "shop", name, first.id)
     assert len(tables.read(lake, "shop", name)) == first.rows
     assert dashboard.Dashboard(lake, "shop").snapshots[name] == first.id
+    assert dashboard.Dashboard(lake, "shop", at_ms=second.at_ms + 3_600_000).snapshots[name] == first.id
     assert day.ask("SELECT count(*) AS n FROM fraud_alerts")["n"].tolist() == [second.rows]
 
 

@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from principal_kit.core.errors import InvalidArgument, ServiceError
-from principal_kit.platform import contract, jobs, tables
+from principal_kit.core.errors import InvalidArgument
+from principal_kit.platform import audit, contract, jobs, tables
+from principal_kit.platform.log import Cut
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ORDERS = "orders"
-Cut = Mapping[int, int]
-"""Partition to the first offset behind the cut."""
 Rule = Callable[[Mapping[str, Any]], int]
 
 
@@ -155,39 +154,6 @@ class SpeedLayer:
         return _frame(self._minutes)
 
 
-def ends(consumer: Any, topic: str) -> dict[int, int]:
-    """The cut that has all of the topic before it now."""
-    from kafka import TopicPartition
-
-    return {
-        place.partition: offset
-        for place, offset in consumer.end_offsets(
-            [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
-        ).items()
-    }
-
-
-def read(consumer: Any, topic: str, start: Cut, stop: Cut, *, seconds: float = 30.0) -> Iterator[Any]:
-    """The records from one cut up to another, partitions mixed. `consumer` is a KafkaConsumer without a group.
-
-    Raises InvalidArgument on cuts of different partitions, ServiceError when nothing comes for `seconds`.
-    """
-    from kafka import TopicPartition
-
-    if set(start) != set(stop):
-        raise InvalidArgument(f"cuts of partitions {sorted(start)} and {sorted(stop)}; expected the same ones")
-    left = {TopicPartition(topic, p): end for p, end in stop.items() if start[p] < end}
-    consumer.assign(list(left))
-    for place in left:
-        consumer.seek(place, start[place.partition])
-    while any(consumer.position(place) < end for place, end in left.items()):
-        batch = consumer.poll(timeout_ms=round(seconds * 1000))
-        if not batch:
-            raise ServiceError(f"no more records of {topic} within {seconds:.0f} s, although there are some")
-        for place, records in batch.items():
-            yield from (record for record in records if record.offset < left[place])
-
-
 def serve(view: BatchView, speed: SpeedLayer) -> pd.DataFrame:
     """What a reader of Lambda sees: the two layers' sums of each minute, added up."""
     import pandas as pd
@@ -215,10 +181,7 @@ def revenue(lake: Any, namespace: str) -> pd.DataFrame:
     rows = lake.load_table(f"{namespace}.{ORDERS}").scan(
         selected_fields=("event_time", "amount_cents", "discount_cents")
     )
-    frame = rows.to_arrow().to_pandas()
-    minute = frame["event_time"].astype("datetime64[ms, UTC]").astype("int64") // 60_000 * 60_000
-    out = frame.assign(minute=minute, cents=frame["amount_cents"] - frame["discount_cents"])
-    return out.groupby("minute", as_index=False).agg(orders=("cents", "size"), cents=("cents", "sum"))
+    return audit.revenue(rows.to_arrow().to_pandas())
 
 
 _POINTER = "serves"

@@ -50,7 +50,8 @@ def compare(table: str, got: pd.DataFrame, expected: pd.DataFrame) -> Finding:
     return Finding(table, len(got), len(expected), int(-surplus[surplus < 0].sum()), int(surplus[surplus > 0].sum()))
 
 
-def _revenue(orders: pd.DataFrame) -> pd.DataFrame:
+def revenue(orders: pd.DataFrame) -> pd.DataFrame:
+    """minute (ms), orders, cents (less discount) of rows with `event_time`, `amount_cents`, `discount_cents`."""
     minute = _ms(orders["event_time"]) // 60_000 * 60_000
     cents = orders["amount_cents"] - orders["discount_cents"]
     frame = pd.DataFrame({"minute": minute, "cents": cents}).groupby("minute", as_index=False)
@@ -74,7 +75,7 @@ def audit(read: Callable[[str], pd.DataFrame], work: Workload, *, repaired: bool
         _events(read("clicks")["event_id"], CLICKS, "c", work, repaired),
         _events(orders["event_id"], ORDERS, "o", work, repaired),
         _events(read("stock_moves")["event_id"], MOVES, "m", work, repaired),
-        compare("revenue a minute", _revenue(orders), truth.revenue(work, repaired=repaired)),
+        compare("revenue a minute", revenue(orders), truth.revenue(work, repaired=repaired)),
     ]
     for name, answer in (
         ("sessions", truth.sessions),

@@ -48,10 +48,8 @@ class Dashboard:
             self._pin(lake.load_table(f"{namespace}.{design.name}"), design.name, at_ms)
 
     def _pin(self, table: Any, name: str, at_ms: int | None) -> None:
-        known = [s for s in table.snapshots() if at_ms is None or s.timestamp_ms <= at_ms]
-        newest = max(known, key=lambda s: (s.timestamp_ms, s.sequence_number or 0), default=None)
-        if newest is not None and at_ms is None:
-            newest = table.current_snapshot()  # not always the youngest: a table may have been rolled back
+        # By the table's own history, so that a snapshot that was rolled back is not taken for the newest.
+        newest = table.current_snapshot() if at_ms is None else table.snapshot_as_of_timestamp(at_ms)
         self.snapshots[name] = newest.snapshot_id if newest else None
         files = []
         if newest is not None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from principal_kit.core.errors import CorruptionError, ServiceError
-from principal_kit.platform import contract
+from principal_kit.core.errors import CorruptionError
+from principal_kit.platform import contract, log
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,10 @@ def read(consumer: Any, topic: str, *, seconds: float = 30.0) -> list[Letter]:
     O(letters) memory. Raises CorruptionError on a record that is no letter, ServiceError when Kafka gives no records
     for `seconds` although there are more.
     """
-    from kafka import TopicPartition
-
-    partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
-    consumer.assign(partitions)
-    consumer.seek_to_beginning(*partitions)
-    ends = consumer.end_offsets(partitions)
     found: dict[tuple[str, int, int], Letter] = {}
-    while any(consumer.position(p) < ends[p] for p in partitions):
-        batch = consumer.poll(timeout_ms=round(seconds * 1000))
-        if not batch:
-            raise ServiceError(f"no more letters of {topic} within {seconds:.0f} s, although the topic has some")
-        for records in batch.values():
-            for letter in map(parse, records):
-                found[letter.topic, letter.partition, letter.offset] = letter
+    for record in log.read(consumer, topic, log.beginning(consumer, topic), log.ends(consumer, topic), seconds=seconds):
+        letter = parse(record)
+        found[letter.topic, letter.partition, letter.offset] = letter
     return [found[place] for place in sorted(found)]
 
 
