@@ -261,7 +261,8 @@ begin "Python packages in .venv"
 python_packages
 begin "Jars of Apache Kafka and the Spark connectors, scripts of the site"
 sets=()
-if [ "$PURPOSE" = test ]; then sets=(--all); fi  # Flink's jars: for the pipeline that no chapter shows yet
+# Flink takes 700 MB, and one chapter needs it.
+if [ "$PURPOSE" = test ] || [ "${FLINK:-no}" = yes ] || [ "${CHAPTER:-1.1}" = 2.1 ]; then sets=(--all); fi
 "$BIN/python" -m principal_kit.services.jars fetch ${sets[@]+"${sets[@]}"}
 "$BIN/python" -m principal_kit.course.site
 finish

@@ -4,6 +4,7 @@
 #   live.sh --all | live.sh 1.1 [2.1 …]
 # shellcheck source-path=SCRIPTDIR
 set -e
+case " $* " in *" --all "* | *" 2.1 "*) export FLINK=yes ;; esac
 if [ "${READY:-no}" != yes ]; then
   export STEPS=5
   "$(dirname "$0")/bootstrap.sh" book

@@ -33,7 +33,7 @@ def test_list_names_every_chapter_with_its_state():
     "arguments, says",
     [
         (("run", "9.9"), "error chapter '9.9' is unknown; known: 1.1, 1.2"),
-        (("run", "2.1"), "error chapter 2.1 is planned, not written yet; ready: 1.1"),
+        (("run", "2.2"), "error chapter 2.2 is planned, not written yet; ready: 1.1"),
         (("run", "1.1", "-p", "NOPE=1"), "error chapter 1.1 has no parameter NOPE; it has: SCALE (default 'small')"),
         (("run", "1.1", "-p", "SCALE"), "error parameter 'SCALE': expected NAME=VALUE"),
         (("refresh", "[red]"), "error chapter '[red]' is unknown"),

@@ -26,7 +26,7 @@ from principal_kit.services.versions import WANTED
 
 SETS = {"kafka": WANTED["kafka"], "spark-kafka": WANTED["spark"], "flink": WANTED["flink"]}
 PUBLISHED = ("kafka", "spark-kafka")
-"""What the chapters there are need: 400 MB of Flink are for those who work on the next one."""
+"""What all chapters but one need: 400 MB of Flink are for chapter 2.1."""
 MANIFEST = Path(__file__).with_name("jars.sha256")
 MEND = "python -m principal_kit.services.jars fetch"
 _FETCH_SECONDS = 900
@@ -170,7 +170,7 @@ def main() -> None:
 
 @main.command("fetch")
 @click.argument("names", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Flink's as well, which no published chapter needs yet.")
+@click.option("--all", "every", is_flag=True, help="Flink's as well, which chapter 2.1 needs.")
 def fetch_command(names: tuple[str, ...], every: bool) -> None:
     """Fetch the named sets into the cache (default: what the chapters need) and make their class archives."""
     names = tuple(SETS) if every else names or PUBLISHED
