@@ -261,8 +261,8 @@ begin "Python packages in .venv"
 python_packages
 begin "Jars of Apache Kafka and the Spark connectors, scripts of the site"
 sets=()
-# Flink takes 700 MB, and one chapter needs it.
-if [ "$PURPOSE" = test ] || [ "${FLINK:-no}" = yes ] || [ "${CHAPTER:-1.1}" = 2.1 ]; then sets=(--all); fi
+# Flink takes 700 MB, and one chapter needs it. CHAPTER: the one to be run, by number or slug, several, or --all.
+case "$PURPOSE ${CHAPTER:-}" in test\ * | *--all* | *2[.-]1*) sets=(--all) ;; esac
 "$BIN/python" -m principal_kit.services.jars fetch ${sets[@]+"${sets[@]}"}
 "$BIN/python" -m principal_kit.course.site
 finish

@@ -4,10 +4,9 @@
 #   live.sh --all | live.sh 1.1 [2.1 …]
 # shellcheck source-path=SCRIPTDIR
 set -e
-case " $* " in *" --all "* | *" 2.1 "*) export FLINK=yes ;; esac
 if [ "${READY:-no}" != yes ]; then
   export STEPS=5
-  "$(dirname "$0")/bootstrap.sh" book
+  CHAPTER="$*" "$(dirname "$0")/bootstrap.sh" book
   STEP=3
 fi
 . "$(dirname "$0")/steps.sh"

@@ -172,7 +172,7 @@ def main() -> None:
 @click.argument("names", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Flink's as well, which chapter 2.1 needs.")
 def fetch_command(names: tuple[str, ...], every: bool) -> None:
-    """Fetch the named sets into the cache (default: what the chapters need) and make their class archives."""
+    """Fetch the named sets into the cache (default: what all chapters but 2.1 need) and make their class archives."""
     names = tuple(SETS) if every else names or PUBLISHED
     _fetch_all(names)
     _archive_all(tuple(name.removesuffix("-kafka") for name in names))
