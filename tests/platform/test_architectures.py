@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from zlib import crc32
 
@@ -10,11 +11,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka import TopicPartition
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.platform import architectures, audit, dashboard, dead_letters, sender, topics, truth
+from principal_kit.platform import architectures, audit, dashboard, dead_letters, jobs, sender, topics, truth
 from principal_kit.platform.architectures import BatchView, SpeedLayer, gross, reconcile, serve
-from principal_kit.platform.log import ends, read
+from principal_kit.platform.log import Forgotten, ends, read
 from principal_kit.platform.shop import ORDERS, Shop, generate
 
 # Slow enough that a late event's minute is over long before it comes.
@@ -55,7 +57,7 @@ def layer(records, **options):
 def before(cut, **options):
     """A batch view as Spark would make it, in plain Python."""
     made = layer((r for r in LOG if r.offset < cut[r.partition]), **options)
-    return BatchView(made.minutes, cut, frozenset(made._seen))
+    return BatchView(made.minutes, cut, made.known)
 
 
 def after(cut):
@@ -124,7 +126,7 @@ def test_a_batch_by_event_time_and_a_speed_layer_by_arrival_double():
 def test_a_rule_that_one_layer_was_not_told_is_off_by_the_discounts_behind_the_cut():
     cut = cut_at(NOON)
     view = before(cut)
-    behind = layer(after(cut), known=view.known)._seen - view.known
+    behind = layer(after(cut), known=view.known).known - view.known
     wrong = reconcile(serve(view, layer(after(cut), known=view.known, rule=gross)), TRUTH)
     orders = WORK.orders.loc[[int(id.removeprefix("o-")) for id in behind]]
     assert (wrong["orders"] == 0).all()
@@ -241,7 +243,7 @@ def test_spark_s_batch_and_a_speed_layer_behind_its_cut_are_the_truth(pipeline, 
         again.take(record)
     assert (again.bytes, again.records) == (view.bytes, view.records)
     assert reconcile(view.minutes, again.minutes).empty
-    assert again._seen == view.known
+    assert again.known == view.known
 
 
 @pytest.mark.integration
@@ -262,3 +264,43 @@ def test_cuts_of_other_partitions_are_refused_and_an_empty_span_is_empty(pipelin
     with pytest.raises(InvalidArgument, match=r"partitions \[0\] and \[0, 1\]"):
         next(read(consumer, topic, {0: 0}, {0: 1, 1: 1}))
     assert list(read(consumer, topic, {0: 3, 1: 3}, {0: 3, 1: 3})) == []
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_replay_into_tables_that_have_rows_is_refused(pipeline, replayed):
+    """It would count everything a second time, and every row would look good."""
+    before = audit.compare("served", architectures.revenue(pipeline.lake, replayed[1]), TRUTH)
+    with pytest.raises(InvalidArgument, match=rf"{replayed[1]}\.orders was written to before"):
+        architectures.replay(pipeline.flink, pipeline.lake, pipeline.settings, replayed[1])
+    assert before.exact
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_log_that_has_lost_its_beginning_is_no_truth_for_either(make_pipeline, spark_session):
+    made = make_pipeline()
+    topic = f"{made.settings.prefix}orders"
+    admin = made.kafka.admin()
+    topics.apply(admin, made.topics)
+    out = sender.producer(made.settings.bootstrap)
+    sender.send(WORK, out, prefix=made.settings.prefix, stop=500)
+    out.close()
+    admin.delete_records({TopicPartition(topic, 1): 1})
+    admin.close()
+    consumer = made.kafka.consumer()
+    end = ends(consumer, topic)
+    consumer.close()
+    with pytest.raises(Forgotten, match=rf"{topic}-1 begins at offset 1"):
+        architectures.batch(spark_session, made.settings.bootstrap, topic, end)
+    with pytest.raises(Forgotten, match=rf"{topic}-1 begins at offset 1"):
+        architectures.replay(made.flink, made.lake, made.settings, f"{made.settings.namespace}_v1")
+
+
+def test_a_replay_is_another_reader_than_the_live_job():
+    """Otherwise it commits the live job's offsets, and who waits for that job is told that it has read everything."""
+    live = jobs.Settings(bootstrap="b:1", dsn="postgresql://u:p@h/d", warehouse="file:///w")
+    again = replace(live, namespace="shop_v2", bounded=True)
+    assert f"'properties.group.id' = '{live.group('fraud')}'" in jobs.script("fraud", live)
+    assert f"'properties.group.id' = '{again.group('fraud')}'" in jobs.script("fraud", again)
+    assert (live.group("fraud"), again.group("fraud")) == ("shop.fraud", "shop.fraud.shop_v2")

@@ -127,6 +127,43 @@ def test_a_table_goes_back_to_an_earlier_snapshot_and_to_no_other(lake, day):
     assert day.ask("SELECT count(*) AS n FROM fraud_alerts")["n"].tolist() == [second.rows]
 
 
+def test_columns_are_found_by_their_ids_whatever_files_call_them(lake):
+    """A column renamed and one added in mid-stream: old files have the one under its old name, the other not at all."""
+    from pyiceberg.types import StringType
+
+    def write(cents, **more):
+        schema = table.schema().as_arrow()
+        table.append(pa.Table.from_pylist([{"stock": cents, **more}], schema=schema))
+
+    tables.create(lake, "renamed")
+    table = lake.load_table("renamed.low_stock_alerts")
+    write(7, product_id="p-1")
+    before = table.current_snapshot()
+    with table.update_schema() as change:
+        change.rename_column("product_id", "sku")
+        change.add_column("reason", StringType())
+    write(9, sku="p-2", reason="sold out")
+    board = dashboard.Dashboard(lake, "renamed")
+    got = board.ask("SELECT sku, reason FROM low_stock_alerts ORDER BY sku").values.tolist()
+    assert got[0][0] == "p-1"
+    assert pd.isna(got[0][1])
+    assert got[1] == ["p-2", "sold out"]
+    then = dashboard.Dashboard(lake, "renamed", at_ms=before.timestamp_ms)
+    assert then.ask("SELECT product_id FROM low_stock_alerts")["product_id"].tolist() == ["p-1"]
+
+
+def test_a_tagged_snapshot_outlives_its_fellows(lake):
+    tables.create(lake, "tagged")
+    table = lake.load_table("tagged.low_stock_alerts")
+    for stock in range(5):
+        table.append(pa.Table.from_pylist([{"stock": stock}], schema=table.schema().as_arrow()))
+    reported = tables.snapshots(lake, "tagged", "low_stock_alerts")[1]
+    table.manage_snapshots().create_tag(reported.id, "report").commit()
+    assert tables.expire(lake, "tagged", "low_stock_alerts", keep=2) == 2
+    assert [s.rows for s in tables.snapshots(lake, "tagged", "low_stock_alerts")] == [2, 4, 5]
+    assert sorted(tables.read(lake, "tagged", "low_stock_alerts", snapshot=reported.id)["stock"].to_pylist()) == [0, 1]
+
+
 def test_an_unknown_query_lists_the_known():
     with pytest.raises(InvalidArgument, match="known: revenue_per_minute, funnel"):
         dashboard.sql("revenue")

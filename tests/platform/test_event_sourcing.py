@@ -174,6 +174,8 @@ def test_an_append_is_whole_or_not_at_all(store):
         store.append("o", 0, FOUR)
     assert store.events("o") == FOUR[:2]
     assert store.append("o", 2, []) == 2
+    with pytest.raises(Conflict, match="more than 1 events"):
+        store.append("o", 1, [])  # what was decided on an old state is void, even the decision to do nothing
 
 
 @integration
@@ -304,6 +306,21 @@ def test_a_projection_that_crashes_has_had_each_event_once_when_it_comes_back(st
     assert store.project("revenue", crash, limit=3) == 3
     assert cents() == 899
     assert seen == ["placed", "paid", "packed", "shipped", "shipped", "delivered", "refunded"]
+
+
+@integration
+@pytest.mark.parametrize("limit", [0, -1, 1.5])
+def test_a_projection_that_could_never_end_is_refused(store, limit):
+    with pytest.raises(InvalidArgument, match=f"limit is {limit}"):
+        store.project("revenue", revenue, limit=limit)
+
+
+@integration
+def test_events_of_another_cluster_s_transactions_are_not_read(store):
+    """The limit that `follow` states: a dump restored into a new cluster brings numbers that mean nothing there."""
+    store.append("o", 0, FOUR[:1])
+    store.connection.execute("UPDATE events SET writer = (writer::text::bigint + 1000000)::text::xid8")
+    assert store.follow() == []
 
 
 @integration

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from principal_kit.core.errors import InvalidArgument
-from principal_kit.platform import audit, contract, jobs, tables
+from principal_kit.platform import audit, contract, jobs, log, tables
 from principal_kit.platform.log import Cut
 
 if TYPE_CHECKING:
@@ -74,21 +74,23 @@ def batch(
     """Recount the log from its beginning to `cut` with Spark; on a cluster, a task a partition.
 
     Args:
-        before_ms: of these, count only events of the minutes before this one. That is a cut by event time: WRONG, and
-            here to be seen failing.
+        before_ms: of these, count only events of the minutes before this one (a whole minute). That is a cut by event
+            time: WRONG, and here to be seen failing.
 
-    The driver holds an id for each order: see `SpeedLayer`.
+    The driver holds an id for each order: see `SpeedLayer`. Of an event's copies any may be the one that counts, so
+    copies must be equal. Raises Forgotten when the broker has deleted the log's beginning.
     """
     from pyspark.sql import functions as F
 
+    _require_whole(bootstrap, topic)
     options = {
         "kafka.bootstrap.servers": bootstrap,
         "subscribe": topic,
         "startingOffsets": "earliest",
         "endingOffsets": json.dumps({topic: {str(partition): offset for partition, offset in cut.items()}}),
     }
-    log = spark.read.format("kafka").options(**options).load()
-    log = log.select("key", "value", F.unix_millis("timestamp").alias("sent_ms"))
+    records = spark.read.format("kafka").options(**options).load()
+    records = records.select("key", "value", F.unix_millis("timestamp").alias("sent_ms"))
 
     def parse(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         import pandas as pd
@@ -101,7 +103,7 @@ def batch(
             # One row more a batch says how much was read: counting it in a second pass would read it all again.
             yield pd.DataFrame([(None, len(frame), size), *rows], columns=list(Sale._fields))
 
-    parsed = log.mapInPandas(parse, "event_id string, minute long, cents long").cache()
+    parsed = records.mapInPandas(parse, "event_id string, minute long, cents long").cache()
     try:
         read = parsed.where("event_id IS NULL").agg(F.sum("minute"), F.sum("cents")).first()
         sales = parsed.where("event_id IS NOT NULL").dropDuplicates(["event_id"])
@@ -111,6 +113,16 @@ def batch(
         parsed.unpersist()
     sums = sums.astype("int64").sort_values("minute", ignore_index=True)
     return BatchView(sums, dict(cut), known, read[0] or 0, read[1] or 0)
+
+
+def _require_whole(bootstrap: str, topic: str) -> None:
+    from kafka import KafkaConsumer
+
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap)
+    try:
+        log.require(consumer, topic, dict.fromkeys(log.beginning(consumer, topic), 0))
+    finally:
+        consumer.close()
 
 
 def _bytes(value: Any) -> bytes | None:
@@ -128,7 +140,8 @@ class SpeedLayer:
         known: ids that the batch has counted. A repeat of one may come behind the cut, so a layer that knows only what
             it has seen itself counts it a second time.
         rule: how many cents an order brings.
-        from_ms: count only events of this minute and later ones: the other half of `before_ms`, and as wrong.
+        from_ms: count only events of this minute and later ones (a whole minute): the other half of `before_ms`, and
+            as wrong.
     """
 
     def __init__(self, known: Iterable[str] = (), *, rule: Rule = net, from_ms: int | None = None) -> None:
@@ -142,7 +155,9 @@ class SpeedLayer:
         self.records += 1
         self.bytes += _size(record.key) + _size(record.value)
         found = sale(record.key, record.value, record.timestamp, self.rule)
-        if found is None or found.event_id in self._seen or (self.from_ms and found.minute < self.from_ms):
+        if found is None or found.event_id in self._seen:
+            return
+        if self.from_ms is not None and found.minute < self.from_ms:
             return
         self._seen.add(found.event_id)
         orders, cents = self._minutes.get(found.minute, (0, 0))
@@ -152,6 +167,11 @@ class SpeedLayer:
     def minutes(self) -> pd.DataFrame:
         """minute (ms), orders, cents."""
         return _frame(self._minutes)
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Ids that the batch or this layer has counted."""
+        return frozenset(self._seen)
 
 
 def serve(view: BatchView, speed: SpeedLayer) -> pd.DataFrame:
@@ -167,10 +187,16 @@ def replay(flink: Any, lake: Any, settings: jobs.Settings, namespace: str, *, se
     """Run the orders' job over all that the log holds now, into tables of `namespace`; returns the job's id.
 
     It is the job that runs live, word for word, told where to stop; the live one and its tables are not touched. It
-    writes dead letters again, under the same keys, so readers see no second one. Its consumer group is the live job's,
-    whose lag looks wrong until that one's next checkpoint. Raises TableDrift and what Flink raises.
+    writes dead letters again, under the same keys, so readers see no second one, but a count of records does.
+
+    Raises InvalidArgument when its tables were written to (a second replay would count all twice), Forgotten when
+    the broker has deleted the log's beginning, TableDrift and what Flink raises.
     """
+    _require_whole(settings.bootstrap, f"{settings.prefix}{jobs.READS['fraud']}")
     tables.create(lake, namespace)
+    for name in (ORDERS, "fraud_alerts"):
+        if tables.snapshots(lake, namespace, name):
+            raise InvalidArgument(f"{namespace}.{name} was written to before; a replay needs tables of its own")
     [id] = flink.submit(jobs.script("fraud", replace(settings, namespace=namespace, bounded=True)))
     flink.wait_finished(id, seconds=seconds)
     return id

@@ -1,7 +1,8 @@
 """The dashboard's questions: SQL files over one moment of the lake, read by DuckDB.
 
-pyiceberg plans which Parquet files a snapshot consists of, DuckDB reads them. All snapshots are pinned when a dashboard
-is made, so its answers belong together while jobs go on committing. The SQL is plain enough for Trino as well.
+pyiceberg plans which Parquet files a snapshot consists of, DuckDB reads them, each column by its id in the table, so a
+file that is older than a column's name is read right. All snapshots are pinned when a dashboard is made, so its answers
+belong together while jobs go on committing. The SQL is plain enough for Trino as well.
 """
 
 from __future__ import annotations
@@ -24,6 +25,30 @@ def sql(name: str) -> str:
     if name not in QUERIES:
         raise InvalidArgument(f"query {name!r} is unknown; known: {', '.join(QUERIES)}")
     return (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+_TYPES = {
+    "string": "VARCHAR", "long": "BIGINT", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMPTZ",
+}  # fmt: skip
+
+
+def parquet(files: list[str], schema: Any) -> str:
+    """DuckDB's table function over Parquet files of an Iceberg table, with the columns of its `schema` found by id.
+
+    By name, a column that was renamed is empty in all files from before. Raises InvalidArgument on a type that no table
+    of the design has.
+    """
+    columns = []
+    for column in schema.fields:
+        kind = _TYPES.get(str(column.field_type))
+        if kind is None:
+            raise InvalidArgument(f"{column.name} is of type {column.field_type}; known: {', '.join(_TYPES)}")
+        columns.append(f"{column.field_id}: {{name: {_quoted(column.name)}, type: '{kind}', default_value: NULL}}")
+    return f"read_parquet([{', '.join(map(_quoted, files))}], schema = MAP {{{', '.join(columns)}}})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 class Dashboard:
@@ -59,7 +84,8 @@ class Dashboard:
                     raise KitError(f"{name} has delete files; compact it, then ask again")
                 files.append(task.file.file_path.removeprefix("file://"))
         if files:
-            self._db.read_parquet(sorted(files), union_by_name=True).create_view(name)
+            schema = table.scan(snapshot_id=newest.snapshot_id).projection()
+            self._db.execute(f"CREATE VIEW {name} AS SELECT * FROM {parquet(sorted(files), schema)}")
         else:
             empty = table.schema().as_arrow().empty_table()
             self._db.from_arrow(empty).create(name)

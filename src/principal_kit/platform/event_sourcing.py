@@ -168,9 +168,13 @@ class Store:
         rows = [(stream, expected + n, event.kind, event.cents) for n, event in enumerate(events, start=1)]
         try:
             with self.connection.transaction(), self.connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM events WHERE stream = %s AND version = %s", (stream, expected))
-                if expected and not cursor.fetchone():
+                cursor.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = %s", (stream,))
+                (there,) = cursor.fetchone()
+                if there < expected:
                     raise InvalidArgument(f"{stream} has no event {expected}; expected the version that was loaded")
+                if there > expected:
+                    raise Conflict(f"{stream} has more than {expected} events by now", retry_after=0.0)
+                # Two may have seen the same number: the second of them fails at the table's key.
                 cursor.executemany("INSERT INTO events (stream, version, kind, cents) VALUES (%s, %s, %s, %s)", rows)
         except UniqueViolation as error:
             raise Conflict(f"{stream} has more than {expected} events by now", retry_after=0.0) from error
@@ -235,7 +239,9 @@ class Store:
         """The next events of all streams, in an order to which nothing is ever added in front of what was read.
 
         Every transaction below `pg_snapshot_xmin` has ended, so the events of those are complete; and by (transaction,
-        position), no later transaction comes before them. The price: the oldest open transaction holds readers up.
+        position), no later transaction comes before them. The price: the oldest open transaction that has written
+        anything, in any database of the server, holds all readers up. The limit: transaction numbers are one cluster's.
+        In a dump restored elsewhere they mean nothing; write the events anew there, and let projections begin anew.
         """
         return self._read(
             "(writer, position) > (%s::text::xid8, %s) AND writer < pg_snapshot_xmin(pg_current_snapshot()) "
@@ -253,7 +259,14 @@ class Store:
 
         Its tables and its position change in one transaction, so a crash repeats nothing and leaves nothing out. A name
         that is new begins with the first event ever: that is how a question nobody had asked is answered for the past.
+
+        Args:
+            limit: events a transaction, at least 1. While one is open, no other reader sees what was appended since.
+
+        Raises InvalidArgument on `limit`, and what `apply` raises, with that transaction undone.
         """
+        if not is_integer(limit) or limit < 1:
+            raise InvalidArgument(f"limit is {limit!r}; expected a number of events of at least 1")
         done = 0
         while True:
             with self.connection.transaction():

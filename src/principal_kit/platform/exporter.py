@@ -48,7 +48,7 @@ class LogReader:
         prefix, partitions = self._pipeline.settings.prefix, self._pipeline.partitions
         committed = {}
         for job in jobs.READS:
-            group = f"{prefix}{job}"
+            group = self._pipeline.settings.group(job)
             try:
                 offsets = self._admin.list_group_offsets({group: None}).get(group, {})
             except CoordinatorNotAvailableError:  # a new cluster makes the topic of the offsets for the first commit

@@ -1,14 +1,21 @@
-"""A topic read from one place to another. A place is an offset a partition; what lies between two places is fixed."""
+"""A topic read from one place to another. A place is an offset a partition; what lies between two places is fixed.
+
+Fixed, as long as it is there: a broker deletes by age and size, so a span that has lost its beginning is refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from principal_kit.core.errors import InvalidArgument, ServiceError
+from principal_kit.core.errors import InvalidArgument, KitError, ServiceError
 
 Cut = Mapping[int, int]
 """Partition to the first offset behind the cut."""
+
+
+class Forgotten(KitError):
+    """The topic no longer holds records that were asked for. Nothing was read."""
 
 
 def beginning(consumer: Any, topic: str) -> dict[int, int]:
@@ -21,16 +28,28 @@ def ends(consumer: Any, topic: str) -> dict[int, int]:
     return _cut(consumer.end_offsets(_places(consumer, topic)))
 
 
+def at(consumer: Any, topic: str, sent_ms: int) -> dict[int, int]:
+    """The cut before the first record of each partition that was sent at `sent_ms` (since 1970) or later.
+
+    A record behind it may have been sent earlier, if it was sent again: a cut is a place, not a moment.
+    """
+    places = _places(consumer, topic)
+    found, last = consumer.offsets_for_times(dict.fromkeys(places, sent_ms)), consumer.end_offsets(places)
+    return {place.partition: found[place].offset if found[place] else last[place] for place in places}
+
+
 def read(consumer: Any, topic: str, start: Cut, stop: Cut, *, seconds: float = 30.0) -> Iterator[Any]:
     """The records from one cut up to another, partitions mixed. `consumer` is a KafkaConsumer without a group.
 
-    Raises InvalidArgument on cuts of different partitions, ServiceError when nothing comes for `seconds`.
+    Raises InvalidArgument on cuts of different partitions, Forgotten when the broker has deleted records of the span,
+    ServiceError when nothing comes for `seconds`.
     """
     from kafka import TopicPartition
 
     if set(start) != set(stop):
         raise InvalidArgument(f"cuts of partitions {sorted(start)} and {sorted(stop)}; expected the same ones")
     left = {TopicPartition(topic, p): end for p, end in stop.items() if start[p] < end}
+    require(consumer, topic, {place.partition: start[place.partition] for place in left})
     consumer.assign(list(left))
     for place in left:
         consumer.seek(place, start[place.partition])
@@ -40,6 +59,15 @@ def read(consumer: Any, topic: str, start: Cut, stop: Cut, *, seconds: float = 3
             raise ServiceError(f"no more records of {topic} within {seconds:.0f} s, although there are some")
         for place, records in batch.items():
             yield from (record for record in records if record.offset < left[place])
+
+
+def require(consumer: Any, topic: str, start: Cut) -> None:
+    """Raise Forgotten unless the topic still holds all from `start` on. A reader that seeks before the beginning is
+    moved by its client, to the end or to what is left, and does not say so.
+    """
+    for partition, begins in beginning(consumer, topic).items():
+        if start.get(partition, begins) < begins:
+            raise Forgotten(f"{topic}-{partition} begins at offset {begins}, asked from {start[partition]}")
 
 
 def _places(consumer: Any, topic: str) -> list[Any]:

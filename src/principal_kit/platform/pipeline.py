@@ -108,7 +108,7 @@ class Pipeline:
             for name in self.ids:
                 full = f"{self.settings.prefix}{jobs.READS[name]}"
                 ends = consumer.end_offsets([TopicPartition(full, p) for p in range(self.partitions[full])])
-                group = f"{self.settings.prefix}{name}"
+                group = self.settings.group(name)
                 try:
                     committed = admin.list_group_offsets({group: None}).get(group, {})
                 except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):

@@ -207,7 +207,7 @@ def roll_back(lake: Any, namespace: str, name: str, snapshot: int) -> None:
 
 
 def expire(lake: Any, namespace: str, name: str, *, keep: int = 10) -> int:
-    """Forget all but the newest `keep` snapshots; returns how many.
+    """Forget all but the newest `keep` snapshots, the current one and those that a tag names; returns how many.
 
     Flink's sink looks for its last checkpoint in the table's history when it starts again. A table that has forgotten
     it would take that checkpoint's files a second time, so `keep` covers more than the longest outage writes. Raises
@@ -216,7 +216,9 @@ def expire(lake: Any, namespace: str, name: str, *, keep: int = 10) -> int:
     if keep < 1:
         raise InvalidArgument(f"keep is {keep}; expected at least 1, the snapshot that readers see")
     table = lake.load_table(f"{namespace}.{name}")
+    named = {ref.snapshot_id for ref in table.refs().values()}
     old = [s.snapshot_id for s in sorted(table.snapshots(), key=lambda s: s.timestamp_ms)][:-keep]
+    old = [id for id in old if id not in named]
     if old:
         table.maintenance.expire_snapshots().by_ids(old).commit()
     return len(old)

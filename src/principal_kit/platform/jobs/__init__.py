@@ -38,6 +38,10 @@ class Settings:
     prefix: str = "shop."
     bounded: bool = False
 
+    def group(self, job: str) -> str:
+        """A job's consumer group, by whose offsets others see how far it is; a replay has one of its own."""
+        return f"{self.prefix}{job}" + (f".{self.namespace}" if self.bounded else "")
+
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
@@ -47,13 +51,13 @@ def _options(pairs: dict[str, str]) -> str:
     return ", ".join(f"{_quoted(key)} = {_quoted(value)}" for key, value in pairs.items())
 
 
-def _values(settings: Settings, group: str) -> dict[str, str]:
+def _values(settings: Settings, job: str) -> dict[str, str]:
     credentials, _, place = settings.dsn.removeprefix("postgresql://").rpartition("@")
     user, _, password = credentials.partition(":")
     source = {
         "connector": "kafka",
         "properties.bootstrap.servers": settings.bootstrap,
-        "properties.group.id": f"{settings.prefix}{group}",
+        "properties.group.id": settings.group(job),
         "scan.startup.mode": "earliest-offset",
         "key.format": "raw",
         "key.fields": "key",
