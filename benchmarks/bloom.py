@@ -3,7 +3,8 @@
     python benchmarks/bloom.py [--keys N] [--rounds N] [--only TEXT] [--record]
 
 rbloom has a batch call for adding and none for asking: it is asked as fast as Python asks, by `in` over a list made
-beforehand. Both sides hold a million keys at 1 %. Half of the keys asked for are members.
+beforehand. Both sides hold a million keys at 1 %. Half of the keys asked for are members. Python keeps a string's hash
+inside the string, and rbloom uses it: strings are made anew each round, as a stream's are, so that both sides hash.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ FPR = 0.01
 SCALAR = 100_000  # keys of the races one key at a time
 
 
-def setup(make: Callable, method: str, keys, into=None) -> Setup:
-    """A fresh object each round (or one filled with `into`); the timed call gives it all keys."""
+def setup(make: Callable, method: str, source, into=None) -> Setup:
+    """A fresh object each round (or one filled with `into`); the timed call gives it all keys.
+
+    `keys` is an array, a list, or what makes a list anew.
+    """
 
     def prepare() -> Callable[[], object]:
-        made = make()
+        made, keys = make(), source() if callable(source) else source
         if into is not None:
             getattr(made, "add_many" if hasattr(made, "add_many") else "update")(into)
         call = getattr(made, method)
@@ -45,8 +49,12 @@ def races(keys: int) -> list[Case]:
     asked = array.copy()
     asked[::2] = draw.integers(2**63, 2**64 - 1, asked[::2].size, dtype=np.uint64)
     numbers, questions = array.tolist(), asked.tolist()
-    words = [f"https://shop.example/item/{key:x}" for key in numbers]
-    few_numbers, few_words = numbers[:SCALAR], words[:SCALAR]
+    few_numbers = numbers[:SCALAR]
+
+    def words(count: int = keys) -> list[str]:
+        return [f"https://shop.example/item/{key:x}" for key in numbers[:count]]
+
+    few_words = partial(words, SCALAR)
 
     def peer() -> rbloom.Bloom:
         return rbloom.Bloom(keys, FPR)
