@@ -11,7 +11,7 @@ help: ## this list
 book: ## install what is missing, build the site, run CHAPTER=1.1 live on Kafka, Redis and Spark
 	@scripts/book.sh
 
-test: ## everything CI checks: lint, notebooks, site, unit to browser tests, coverage
+test: ## what CI checks without Docker: lint, notebooks, site, unit to browser tests, coverage
 	@scripts/test.sh
 
 test-fast: ## lint and the tests that need neither server nor browser, in under a minute

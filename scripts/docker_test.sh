@@ -89,6 +89,7 @@ build_compose() {
 COMPOSE=v2.40.3
 
 if [ "${PRINCIPAL_KIT_DOCKER:-}" = no ]; then skip "PRINCIPAL_KIT_DOCKER=no"; fi
+if [ ! -f .venv/.stamp ]; then scripts/bootstrap.sh test; fi
 if ! docker info >/dev/null 2>&1; then
   if [ "$(uname)" != Linux ]; then skip "no Docker daemon answers"; fi
   if [ "$(id -u)" -ne 0 ]; then skip "no Docker daemon answers, and only root may start one"; fi

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What CI runs. Later steps run even when an earlier one failed, so that one run tells everything; the exit status is
+# What CI runs, but for the containers (docker_test.sh). Later steps run even when an earlier one failed, so that one run tells everything; the exit status is
 # that of all of them, and pytest's own closing line comes last.
 #   test.sh [--fast]     --fast: lint, and the tests that start no server and open no browser
 # shellcheck source-path=SCRIPTDIR
 set -e
 FAST=no
 if [ "${1:-}" = --fast ]; then FAST=yes; fi
-if [ "$FAST" = yes ]; then export STEPS=5; else export STEPS=8; fi
+if [ "$FAST" = yes ]; then export STEPS=5; else export STEPS=7; fi
 "$(dirname "$0")/bootstrap.sh" test
 STEP=3
 . "$(dirname "$0")/steps.sh"
@@ -30,7 +30,6 @@ else
   attempt "Notebooks: every committed output compared with a fresh run (nbval)" \
     "$BIN/pytest" --nbval --nbval-cell-timeout=180 --nbval-kernel-name=python3 --timeout=0 \
     --nbval-sanitize-with=notebooks/sanitize.cfg notebooks
-  attempt "Containers: the stack of docker/compose.yaml, run and broken" scripts/docker_test.sh
   begin "Tests, with coverage"
   status=0
   if [ -n "$problems" ]; then say "failed so far:$problems"; fi
