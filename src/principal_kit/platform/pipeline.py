@@ -157,9 +157,11 @@ class Pipeline:
         finally:
             out.close()
 
-    def _restarts(self) -> dict[str, tuple[str, float]]:
+    def _restarts(self) -> dict[str, tuple[str, int, float]]:
+        """Changes when a job restarts: restores are exact; the metric, a second old, counts also one from nothing."""
         return {
-            name: (id, self.flink.job_metrics(id, "numRestarts").get("numRestarts", 0)) for name, id in self.ids.items()
+            name: (id, self.flink.restores(id), self.flink.job_metrics(id, "numRestarts").get("numRestarts", 0))
+            for name, id in self.ids.items()
         }
 
     def read(self, name: str) -> pd.DataFrame:
