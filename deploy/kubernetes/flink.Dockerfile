@@ -3,11 +3,13 @@
 ARG FLINK=flink:2.1.3-java17
 ARG BOOK=principal-kit-book:0.1.0
 FROM ${BOOK} AS book
-# Everything of the kit's set that Flink's distribution does not carry itself.
-RUN mkdir /home/reader/connectors \
+# Everything of the kit's set that Flink's distribution does not carry itself, and the format that the jobs read with.
+RUN python -m principal_kit.services.jars fetch flink \
+    && mkdir /home/reader/connectors \
     && cd "$(python -c 'from principal_kit.services import jars; print(jars.directory("flink"))')" \
     && cp flink-connector-*.jar iceberg-*.jar hadoop-*.jar kafka-clients-*.jar postgresql-*.jar commons-*.jar \
-       lz4-*.jar snappy-*.jar zstd-*.jar /home/reader/connectors/
+       lz4-*.jar snappy-*.jar zstd-*.jar /home/reader/connectors/ \
+    && cp "$(python -c 'from principal_kit.services import flink_format; print(flink_format.jar())')" /home/reader/connectors/
 
 FROM ${FLINK}
 COPY --from=book /home/reader/connectors/ /opt/flink/lib/

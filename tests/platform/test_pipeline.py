@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from principal_kit.platform import audit, contract, dead_letters, drill, sender, tables, topics, truth
 from principal_kit.platform.shop import Shop, generate
+
+_spec = importlib.util.spec_from_file_location("odd_json", Path(__file__).with_name("odd_json.py"))
+odd_json = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(odd_json)
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -129,48 +135,30 @@ def test_compaction_and_expiry_keep_every_row(day):
 
 
 # ── The same rule in SQL and in Python ───────────────────────────────────────────────────────────
-ODD = [
-    ..., None, "", " ", "x", "3", " 3", "3 ", "03", "-3", "+3", "3.0", "1e3", 0, 1, -1, 3.0, 2.5, 1e3, 10**13, 10**14,
-    10**17, 10**18, True, False, [], [1], {}, {"a": 1}, "é", "\u0000", "null", "x" * 70,
-]  # fmt: skip
-
-
-def odd_moves():
-    good = {"event_id": "m", "type": "stock_received", "version": 1, "event_time": 5, "product_id": "p", "quantity": 2}
-    for field in good:
-        for value in ODD:
-            event = {name: (value if name == field else given) for name, given in good.items()}
-            yield json.dumps({name: given for name, given in event.items() if given is not ...}).encode()
-    whole = json.dumps(good).encode()
-    for cut in range(0, len(whole), 7):
-        yield whole[:cut]
-    yield from (
-        whole + b" ",
-        b"\n" + whole,
-        b"\xef\xbb\xbf" + whole,
-        whole.replace(b'"p"', b'"\xff"'),
-        b"{}",
-        b"[]",
-        b"1",
-    )
+TABLE = {"shop.clicks": "clicks", "shop.orders": "orders", "shop.stock_moves": "stock_moves"}
 
 
 def test_flink_refuses_what_the_contract_refuses_and_nothing_else(make_pipeline):
     pipeline = make_pipeline()
-    pipeline.start("inventory")
-    topic, out = f"{pipeline.settings.prefix}stock_moves", sender.producer(pipeline.settings.bootstrap)
-    expected = {}
-    for value in dict.fromkeys(odd_moves()):
-        place = out.send(topic, key=b"p", value=value, partition=0, timestamp_ms=10).get(30)
-        expected[place.offset] = (value, contract.reason("shop.stock_moves", b"p", value, 10))
+    pipeline.start()
+    prefix, out, expected = pipeline.settings.prefix, sender.producer(pipeline.settings.bootstrap), {}
+    for topic in odd_json.GOOD:
+        name = topic.replace("shop.", prefix, 1)
+        sent = [(v, out.send(name, key=b"p", value=v, partition=0, timestamp_ms=10)) for v in odd_json.odd(topic)]
+        expected |= {
+            (name, future.get(60).offset): (value, contract.reason(topic, b"p", value, 10)) for value, future in sent
+        }
     out.close()
     pipeline.settle(10 + sender.CLOSING_MS)
-    refused = {letter.offset: letter.reason for letter in pipeline.letters()}
-    differ = {
-        value: (refused.get(offset), why) for offset, (value, why) in expected.items() if refused.get(offset) != why
-    }
+    refused = {(letter.topic, letter.offset): letter.reason for letter in pipeline.letters()}
+    tables = {topic: set(pipeline.read(name)["event_id"]) for topic, name in TABLE.items()}
     pipeline.stop()
-    assert differ == {}
+    assert {value: (refused.get(at), why) for at, (value, why) in expected.items() if refused.get(at) != why} == {}
+    assert set(Counter(why for _, why in expected.values())) >= {None, *contract.REASONS} - {"null key"}
+    for topic, found in tables.items():
+        good = (value for (name, _), (value, why) in expected.items() if why is None and name.endswith(TABLE[topic]))
+        texts = (contract.read(value)["event_id"] for value in good)
+        assert found == {str(text).lower() if isinstance(text, bool) else text for text in texts}
 
 
 # ── Kills ────────────────────────────────────────────────────────────────────────────────────────

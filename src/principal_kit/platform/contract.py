@@ -23,20 +23,23 @@ ALLOWED_LEAD_MS = 300_000
 
 REASONS = ("null key", "oversized", "malformed", "unknown type", "wrong schema", "future-dated")
 
+TIME_MAX_MS = 99_999_999_999_999
+"""Milliseconds, up to the year 5138. Later moments overflow Flink's timestamps and come out as some long past one."""
+MAX_DEPTH = 100
+"""Objects and arrays nested deeper are malformed: how deep a parser can go is not for a sender to find out."""
+
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_TIME_DIGITS = 14
-"""Milliseconds up to the year 5138. More digits overflow Flink's timestamps, and come out as some moment long past."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a record: `kind` text or integer, of at most `digits`; `default` for what old versions left out."""
+    """One field of a record: `kind` text, not empty, or integer in bounds; `default` for what old versions left out."""
 
     name: str
     kind: Literal["text", "integer"] = "text"
     required: bool = True
     minimum: int | None = None
-    digits: int = 18
+    maximum: int = 10**18 - 1
     default: str | int | None = None
 
 
@@ -66,7 +69,7 @@ class Contract:
                 {"type": "integer"} if field.kind == "integer" else {"type": "string", "minLength": 1}
             )
             if field.kind == "integer":
-                rule["maximum"] = 10**field.digits - 1
+                rule["maximum"] = field.maximum
             if field.minimum is not None:
                 rule["minimum"] = field.minimum
             if field.default is not None:
@@ -81,7 +84,7 @@ class Contract:
         }
 
 
-_ENVELOPE = (Field("event_id"), Field("event_time", "integer", minimum=0, digits=_TIME_DIGITS))
+_ENVELOPE = (Field("event_id"), Field("event_time", "integer", minimum=0, maximum=TIME_MAX_MS))
 _PAGE = (*_ENVELOPE, Field("user_id"))
 _PRODUCT = (*_PAGE, Field("product_id"))
 _DEVICE = Field("device", required=False, default="unknown")
@@ -106,27 +109,55 @@ CONTRACTS = {
 
 
 def _text(value: Any) -> str | None:
-    """A JSON scalar as the text that SQL's JSON_VALUE gives; None for null, arrays and objects."""
-    if isinstance(value, str):
-        return value
+    """A JSON scalar as text, a number as it is written; None for null, arrays and objects."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else None
+    return value if isinstance(value, str) else None
 
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is Python's, not JSON's")
 
 
+_READ = json.JSONDecoder(parse_constant=_refuse, parse_int=str, parse_float=str).decode
+
+
+def _deep(value: Any) -> bool:
+    """Whether objects and arrays are nested deeper than `MAX_DEPTH`. O(values), and no recursion."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        nested = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [inner for parts in nested for inner in parts if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def read(value: bytes | None) -> dict[str, Any] | None:
+    """The JSON object that a record's bytes are, numbers as text, as they are written; None if they are none. O(bytes).
+
+    Bytes that are no UTF-8 count as U+FFFD; of a field that is there twice, the last counts.
+
+    >>> read(b'{"event_id": "c-1", "event_time": 1.50}')
+    {'event_id': 'c-1', 'event_time': '1.50'}
+    """
+    try:
+        event = _READ((value or b"").decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and not _deep(event) else None
+
+
 def _fits(field: Field, event: Mapping[str, Any]) -> bool:
-    text = _text(event.get(field.name))
-    if text is None:
-        return not field.required and event.get(field.name) is None
+    value = event.get(field.name)
+    if value is None:
+        return not field.required
+    text = _text(value)
     if field.kind == "text":
-        return bool(text) or not field.required
-    if not _INTEGER.fullmatch(text) or len(text.lstrip("-")) > field.digits:
+        return bool(text)
+    if text is None or not _INTEGER.fullmatch(text):
         return False
-    return field.minimum is None or int(text) >= field.minimum
+    return (field.minimum is None or int(text) >= field.minimum) and int(text) <= field.maximum
 
 
 def reason(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> str | None:
@@ -145,17 +176,14 @@ def reason(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
         return "null key"
     if value is not None and len(value) > MAX_BYTES:
         return "oversized"
-    try:
-        event = json.loads((value or b"").decode("utf-8", errors="replace"), parse_constant=_refuse)
-    except ValueError:
-        return "malformed"
-    if not isinstance(event, dict):
+    event = read(value)
+    if event is None:
         return "malformed"
     kind = _text(event.get("type"))
     if kind not in contract.types:
         return "unknown type"
-    version = _text(event.get("version")) or ""
-    fields = contract.versions.get(int(version) if _INTEGER.fullmatch(version) else -1, {}).get(kind)
+    versions = {str(number): kinds for number, kinds in contract.versions.items()}
+    fields = versions.get(_text(event.get("version")) or "", {}).get(kind)
     if fields is None or not all(_fits(field, event) for field in fields):
         return "wrong schema"
     if int(event["event_time"]) > timestamp_ms + ALLOWED_LEAD_MS:

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from principal_kit.core.errors import InvalidArgument, KitError, ServiceError
-from principal_kit.services import jars, java
+from principal_kit.services import flink_format, jars, java
 
 KINDS = ("kafka", "spark", "flink")
 PARTS = {"flink": ("flink-jobmanager", "flink-gateway", "flink-taskmanager")}  # one training, an archive for each JVM
@@ -42,6 +42,8 @@ def _fingerprint(part: str) -> str:
     else:
         folders = [jars.directory(kind)]
     parts = [java.version_text(java.require()), *(f"{f} {f.stat().st_mtime_ns}" for f in folders)]
+    if kind == "flink":
+        parts.append(str(flink_format.path()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -6,6 +6,7 @@ scripts would have worked out.
 
 from __future__ import annotations
 
+import os
 import socket
 import uuid
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from principal_kit.core.errors import InvalidArgument, ServiceError
-from principal_kit.services import class_archive, jars, java, pyflink_environment
+from principal_kit.services import class_archive, flink_format, jars, java, pyflink_environment
 from principal_kit.services.flink_sql import answer, http
 from principal_kit.services.process import LOOPBACK, ServerProcess, shared_folder
 
@@ -225,6 +226,7 @@ class Cluster:
 
     def __init__(self, ports: Ports, options: Options, dump: Path | None = None) -> None:
         self.java, self.jars, self.dump = java.require(), jars.verified("flink"), dump
+        self.class_path = f"{self.jars}/*{os.pathsep}{flink_format.jar()}"
         self.ports, self.options = ports, options
         self.folder = shared_folder("flink")
         settings = _configuration(self.folder, ports, options)
@@ -245,7 +247,7 @@ class Cluster:
                 "env", f"FLINK_CONF_DIR={self.folder}", f"FLINK_LIB_DIR={self.jars}", *path,
                 self.java, *jvm, *JVM, *classes, f"-Djava.io.tmpdir={directory}",
                 f"-Dlog4j.configurationFile={(self.folder / 'log4j.properties').as_uri()}",
-                "-cp", f"{self.jars}/*", f"org.apache.flink.{entry}", *arguments, f"-Dio.tmp.dirs={directory}",
+                "-cp", self.class_path, f"org.apache.flink.{entry}", *arguments, f"-Dio.tmp.dirs={directory}",
             ]  # fmt: skip
 
         return ServerProcess(name, command, inside=self.folder, grace=60.0 if self.dump else 3.0)

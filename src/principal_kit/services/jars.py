@@ -24,7 +24,9 @@ from principal_kit.core.errors import CorruptionError, InvalidArgument, KitError
 from principal_kit.services import flink_release
 from principal_kit.services.versions import WANTED
 
-SETS = {"kafka": WANTED["kafka"], "spark-kafka": WANTED["spark"], "flink": WANTED["flink"]}
+SETS = {"kafka": WANTED["kafka"], "spark-kafka": WANTED["spark"], "ecj": WANTED["ecj"], "flink": WANTED["flink"]}
+NEEDS = {"flink": ("ecj",)}
+"""Which other sets come with a set: Flink's jobs use a format that is compiled here (see `flink_format`)."""
 PUBLISHED = ("kafka", "spark-kafka")
 """What all chapters but one need: 400 MB of Flink are for chapter 2.1."""
 MANIFEST = Path(__file__).with_name("jars.sha256")
@@ -173,9 +175,12 @@ def main() -> None:
 @click.option("--all", "every", is_flag=True, help="Flink's as well, which chapter 2.1 needs.")
 def fetch_command(names: tuple[str, ...], every: bool) -> None:
     """Fetch the named sets into the cache (default: what all chapters but 2.1 need) and make their class archives."""
+    from principal_kit.services import class_archive
+
     names = tuple(SETS) if every else names or PUBLISHED
-    _fetch_all(names)
-    _archive_all(tuple(name.removesuffix("-kafka") for name in names))
+    _fetch_all(tuple(dict.fromkeys(n for name in names for n in (*NEEDS.get(name, ()), name))))
+    kinds = (name.removesuffix("-kafka") for name in names)
+    _archive_all(tuple(kind for kind in kinds if kind in class_archive.KINDS))
 
 
 def _fetch_all(names: tuple[str, ...]) -> None:

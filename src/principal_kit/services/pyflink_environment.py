@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import click
 
 from principal_kit.core.errors import KitError, MissingPrerequisite, ServiceError
-from principal_kit.services import jars, java
+from principal_kit.services import flink_format, jars, java
 from principal_kit.services.flink_failure import FlinkError, root_cause
 from principal_kit.services.versions import WANTED
 
@@ -135,13 +135,14 @@ def run(flink: FlinkEndpoint, script: Path | str, *args: str, seconds: float = 1
     from principal_kit.services.flink_sql import option
 
     python, folder = interpreter(), jars.verified("flink")
+    class_path = f"{folder}/*{os.pathsep}{flink_format.jar()}"
     options = {"python.client.executable": python, "python.executable": python}
     options |= {option(name): value for name, value in config.items()}
     with tempfile.TemporaryDirectory(prefix="principal-kit-pyflink-") as temporary:
         (Path(temporary) / "config.yaml").write_text("", encoding="ascii")
         command = [
             java.require(), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *JVM,
-            f"-Djava.io.tmpdir={temporary}", "-cp", f"{folder}/*", "org.apache.flink.client.cli.CliFrontend",
+            f"-Djava.io.tmpdir={temporary}", "-cp", class_path, "org.apache.flink.client.cli.CliFrontend",
             "run", "--detached", "--jobmanager", flink.address,
             *(part for name, value in options.items() for part in ("-D", f"{name}={value}")),
             "--python", str(Path(script).resolve()), *args,

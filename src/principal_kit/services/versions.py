@@ -8,7 +8,7 @@ from __future__ import annotations
 from principal_kit.core.errors import InvalidArgument
 
 WANTED = {"python": "3.11", "java": "17", "kafka": "4.3.1", "spark": "4.1.1", "redis": "7.0", "flink": "2.1.3",
-          "postgres": "15"}  # fmt: skip
+          "ecj": "3.40.0", "postgres": "15"}  # fmt: skip
 
 # What an endpoint somebody else runs may be. Kafka: brokers this book's client speaks to in full; Redis: Lua and TIME
 # semantics (effects replication) the limiters rely on; Spark: the Connect client is compatible within a major line;

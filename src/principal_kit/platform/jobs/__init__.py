@@ -61,7 +61,7 @@ def _values(settings: Settings, job: str) -> dict[str, str]:
         "scan.startup.mode": "earliest-offset",
         "key.format": "raw",
         "key.fields": "key",
-        "value.format": "raw",
+        "value.format": "json-fields",  # the kit's own: services/flink_format
         "value.fields-include": "EXCEPT_KEY",
     }
     if settings.bounded:
@@ -103,6 +103,7 @@ def _values(settings: Settings, job: str) -> dict[str, str]:
         "lake": f"{CATALOG}.{settings.namespace}",
         "prefix": settings.prefix,
         "max_bytes": str(contract.MAX_BYTES),
+        "time_max": str(contract.TIME_MAX_MS),
         "low_stock": str(truth.LOW_STOCK),
         "velocity_orders": str(truth.VELOCITY_ORDERS),
         "test_charge": str(truth.TEST_CHARGE_CENTS),

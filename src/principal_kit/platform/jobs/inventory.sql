@@ -1,48 +1,35 @@
 -- Stock moves to stock levels every ten seconds, and an alert when a product falls below ${low_stock}.
 -- The running level is state that must never expire, so this job sets no state TTL.
 
+-- How a record becomes a row, and why the watermark is what it is: see sessions.sql.
 CREATE TEMPORARY TABLE moves_raw (
-  `key` BYTES, `value` BYTES,
-  `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
+  `value` BYTES, size INT, is_object BOOLEAN,
+  type STRING, version STRING, event_id STRING, event_time BIGINT, product_id STRING, quantity BIGINT,
+  `key` BYTES, `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
   sent_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-  -- The windows' time; a moment before 1970 stands for none or one that cannot be read.
-  event_time AS TO_TIMESTAMP_LTZ(COALESCE(TRY_CAST(
-    REGEXP_EXTRACT(JSON_VALUE(DECODE(`value`, 'UTF-8'), '$.event_time'), '^[0-9]{1,14}$', 0) AS BIGINT), -1), 3),
+  happened_at AS TO_TIMESTAMP_LTZ(CASE WHEN event_time BETWEEN 0 AND ${time_max} THEN event_time ELSE -1 END, 3),
   seen AS PROCTIME(),
-  WATERMARK FOR event_time AS sent_at - INTERVAL '${lateness}' SECOND(3)  -- why: see sessions.sql
+  WATERMARK FOR happened_at AS sent_at - INTERVAL '${lateness}' SECOND(3)
 ) WITH (${source}, 'topic' = '${prefix}stock_moves');
-
--- Each field is read out of the JSON once. UNNEST of one row keeps it so: without it the planner would merge the
--- expressions into every statement that uses them, and parse the text anew for each.
-CREATE TEMPORARY VIEW moves_read AS
-SELECT `key`, `value`, `topic`, `partition`, `offset`, sent_at, event_time, seen, e.*
-FROM moves_raw CROSS JOIN UNNEST(ARRAY[ROW(
-  DECODE(`value`, 'UTF-8'),
-  JSON_VALUE(DECODE(`value`, 'UTF-8'), '$.type'),
-  JSON_VALUE(DECODE(`value`, 'UTF-8'), '$.version'),
-  JSON_VALUE(DECODE(`value`, 'UTF-8'), '$.event_id'),
-  JSON_VALUE(DECODE(`value`, 'UTF-8'), '$.product_id'),
-  TRY_CAST(REGEXP_EXTRACT(JSON_VALUE(DECODE(`value`, 'UTF-8'), '$.quantity'), '^-?[0-9]{1,18}$', 0) AS BIGINT)
-)]) AS e (body, type, version, event_id, product_id, quantity);
 
 CREATE TEMPORARY VIEW moves_checked AS
 SELECT *, CASE
-    WHEN body = '{"type":"heartbeat"}' THEN 'heartbeat'
+    WHEN type = 'heartbeat' AND DECODE(`value`, 'UTF-8') = '{"type":"heartbeat"}' THEN 'heartbeat'
     WHEN `key` IS NULL THEN 'null key'
-    WHEN CHAR_LENGTH(DECODE(`value`, 'ISO-8859-1')) > ${max_bytes} THEN 'oversized'
-    WHEN body IS NULL OR body IS NOT JSON OBJECT THEN 'malformed'
+    WHEN size > ${max_bytes} THEN 'oversized'
+    WHEN NOT is_object THEN 'malformed'
     WHEN type IS NULL OR type NOT IN ('stock_received', 'stock_reserved') THEN 'unknown type'
     WHEN version IS NULL OR version NOT IN ('1')
       OR event_id IS NULL OR event_id = ''
-      OR event_time < TO_TIMESTAMP_LTZ(0, 3)
+      OR event_time IS NULL OR event_time NOT BETWEEN 0 AND ${time_max}
       OR product_id IS NULL OR product_id = '' OR quantity IS NULL OR quantity < 1 THEN 'wrong schema'
-    WHEN event_time > sent_at + INTERVAL '${lead}' SECOND(3) THEN 'future-dated'
+    WHEN happened_at > sent_at + INTERVAL '${lead}' SECOND(3) THEN 'future-dated'
   END AS reason
-FROM moves_read;
+FROM moves_raw;
 
 CREATE TEMPORARY VIEW moves_once AS
-SELECT event_id, product_id, type, quantity, event_time, sent_at,
-  event_time < sent_at - INTERVAL '${lateness}' SECOND(3) AS late
+SELECT event_id, product_id, type, quantity, happened_at, sent_at,
+  happened_at < sent_at - INTERVAL '${lateness}' SECOND(3) AS late
 FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY seen) AS copy FROM moves_checked WHERE reason IS NULL
 ) WHERE copy = 1;
@@ -54,7 +41,7 @@ SELECT product_id, window_end, window_time, delta,
 FROM (
   SELECT product_id, window_end, window_time,
     SUM(CASE type WHEN 'stock_received' THEN quantity ELSE -quantity END) AS delta
-  FROM TABLE(TUMBLE(TABLE moves_once, DESCRIPTOR(event_time), INTERVAL '${stock_window}' SECOND(3)))
+  FROM TABLE(TUMBLE(TABLE moves_once, DESCRIPTOR(happened_at), INTERVAL '${stock_window}' SECOND(3)))
   WHERE NOT late
   GROUP BY product_id, window_start, window_end, window_time
 );
@@ -65,7 +52,7 @@ SELECT product_id, window_end, stock, LAG(stock) OVER (PARTITION BY product_id O
 EXECUTE STATEMENT SET BEGIN
 
 INSERT INTO ${lake}.stock_moves
-SELECT event_id, product_id, type, quantity, event_time, sent_at, late FROM moves_once;
+SELECT event_id, product_id, type, quantity, happened_at, sent_at, late FROM moves_once;
 
 INSERT INTO ${lake}.stock_levels SELECT product_id, window_end, delta, stock FROM levels;
 
