@@ -13,7 +13,7 @@ import pytest
 
 from principal_kit import services
 
-VARIABLES = ("REDIS", "REDIS_NODES", "KAFKA", "SPARK", "FLINK", "FLINK_SQL")
+VARIABLES = ("REDIS", "REDIS_NODES", "KAFKA", "SPARK", "FLINK", "FLINK_SQL", "CONNECT")
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 

@@ -19,6 +19,7 @@ COMPONENTS = {
     "PySpark",
     "Spark-Kafka connector",
     "Flink",
+    "Kafka Connect",
     "PyFlink",
     "Chromium",
 }
@@ -52,6 +53,7 @@ def test_an_empty_cache_names_the_command(monkeypatch, tmp_path):
     for component in ("Kafka", "Spark-Kafka connector"):
         assert "principal_kit.services.jars fetch" in rows[component].fix
     assert (rows["Flink"].found, rows["Flink"].ok) == ("not fetched", True)
+    assert (rows["Kafka Connect"].found, rows["Kafka Connect"].ok) == ("not fetched", True)
     assert (rows["PyFlink"].found, rows["PyFlink"].ok) == ("not made", True)
 
 

@@ -20,6 +20,8 @@ def test_the_pom_names_the_same_versions():
     assert properties.find("m:kafka.version", XMLNS).text == versions.WANTED["kafka"]
     assert properties.find("m:spark.version", XMLNS).text == versions.WANTED["spark"]
     assert properties.find("m:flink.version", XMLNS).text == versions.WANTED["flink"]
+    assert properties.find("m:debezium.version", XMLNS).text == versions.WANTED["debezium"]
+    assert versions.WANTED["connect"] == versions.WANTED["kafka"], "one line of jars on one class path"
     assert versions.WANTED["flink"].startswith(properties.find("m:flink.line", XMLNS).text + ".")
 
 
@@ -58,5 +60,5 @@ def test_unknown_versions_list_the_known(service, version):
 
 
 def test_an_unknown_service_lists_the_known():
-    with pytest.raises(InvalidArgument, match=r"known: flink, kafka, (\w+, )*redis, spark"):
+    with pytest.raises(InvalidArgument, match=r"known: connect, flink, kafka, (\w+, )*redis, spark"):
         versions.check_embedded("storm", "2.0")

@@ -24,6 +24,8 @@ def kind_of(command: list[str]) -> str:
         return "Kafka"
     if "org.apache.spark" in line or "pyspark" in line:
         return "Spark"
+    if "org.apache.kafka.connect" in line:
+        return "Kafka Connect"
     if "org.apache.flink" in line:
         return "Flink"
     if "redis-server" in line:

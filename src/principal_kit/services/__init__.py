@@ -16,6 +16,7 @@ from principal_kit.services.versions import WANTED, check_embedded
 __all__ = [
     "WANTED",
     "Endpoint",
+    "connect",
     "doctor",
     "down",
     "flink",
@@ -29,7 +30,7 @@ __all__ = [
     "up",
 ]
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a Connect worker that starts asks for its broker
 _embedded: dict[str, Endpoint] = {}
 
 
@@ -58,7 +59,7 @@ def _resolve(kind: str, module: Any, *, fresh: bool, port: int | None, version: 
 def _new_lock_in_child() -> None:
     """Another thread may have held the lock when this process was forked; the child must not wait for it."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_new_lock_in_child)
@@ -119,6 +120,18 @@ def postgres(*, fresh: bool = False, port: int | None = None) -> Any:
     from principal_kit.services import postgres_server as module
 
     return _resolve("postgres", module, fresh=fresh, port=port, version=None)
+
+
+def connect(*, fresh: bool = False, port: int | None = None, version: str | None = None, **options: Any) -> Any:
+    """A `ConnectEndpoint`: a Kafka Connect worker with Debezium. Arguments and errors as for `kafka`.
+
+    Args:
+        options: of a new embedded worker, which they imply: kafka= (the broker, default `kafka()`), exactly_once=,
+            settings= (any of the worker's own). See `connect_worker.start`.
+    """
+    from principal_kit.services import connect_worker as module
+
+    return _resolve("connect", module, fresh=fresh, port=port, version=version, **options)
 
 
 def flink_python() -> Any:

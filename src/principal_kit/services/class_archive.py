@@ -18,7 +18,7 @@ from pathlib import Path
 from principal_kit.core.errors import InvalidArgument, KitError, ServiceError
 from principal_kit.services import flink_format, jars, java
 
-KINDS = ("kafka", "spark", "flink")
+KINDS = ("kafka", "spark", "flink", "connect")
 PARTS = {"flink": ("flink-jobmanager", "flink-gateway", "flink-taskmanager")}  # one training, an archive for each JVM
 MAKE_SECONDS = 300.0
 _DIGEST = 32  # hex digits of the SHA-256 that are part of the name
@@ -123,6 +123,8 @@ def main(kind: str, target: Path) -> None:
         from principal_kit.services import kafka_broker as module
     elif kind == "flink":
         from principal_kit.services import flink_cluster as module
+    elif kind == "connect":
+        from principal_kit.services import connect_worker as module
     else:
         from principal_kit.services import spark_session as module
     module.train(target)

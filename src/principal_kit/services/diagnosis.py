@@ -148,6 +148,14 @@ def _flink() -> Row:
     return _jars("Flink", "flink", source, fix)
 
 
+def _connect() -> Row:
+    """Change data capture alone needs it."""
+    source, fix = _source("connect")
+    if not fix and not jars.directory("connect").is_dir():
+        return Row("Kafka Connect", "not fetched", f"Debezium {WANTED['debezium']} (`{jars.MEND} connect`)", source)
+    return _jars("Kafka Connect", "connect", source, fix)
+
+
 def _pyflink() -> Row:
     """Needed by jobs in Python alone, so its absence is no fault."""
     found = "found" if pyflink_environment.directory().exists() else "not made"
@@ -168,7 +176,7 @@ def silent() -> list[str]:
     """A line for each server that the environment names and that does not answer: a reason why a chapter fails."""
     fixes = [
         _source(kind)[1]
-        for kind in ("redis", "redis_nodes", "kafka", "flink", "flink_sql")
+        for kind in ("redis", "redis_nodes", "kafka", "flink", "flink_sql", "connect")
         if os.environ.get(f"PRINCIPAL_KIT_{kind.upper()}")
     ]
     return [fix for fix in (*fixes, _silent_spark(os.environ.get("PRINCIPAL_KIT_SPARK", ""))) if fix]
@@ -187,6 +195,7 @@ def rows() -> list[Row]:
         _spark(),
         _jars("Spark-Kafka connector", "spark-kafka", "embedded", ""),
         _flink(),
+        _connect(),
         _pyflink(),
         _chromium(),
     ]

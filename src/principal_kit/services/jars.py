@@ -24,11 +24,12 @@ from principal_kit.core.errors import CorruptionError, InvalidArgument, KitError
 from principal_kit.services import flink_release
 from principal_kit.services.versions import WANTED
 
-SETS = {"kafka": WANTED["kafka"], "spark-kafka": WANTED["spark"], "ecj": WANTED["ecj"], "flink": WANTED["flink"]}
+SETS = {"kafka": WANTED["kafka"], "spark-kafka": WANTED["spark"], "ecj": WANTED["ecj"], "flink": WANTED["flink"],
+        "connect": WANTED["debezium"]}  # fmt: skip
 NEEDS = {"flink": ("ecj",)}
 """Which other sets come with a set: Flink's jobs use a format that is compiled here (see `flink_format`)."""
 PUBLISHED = ("kafka", "spark-kafka")
-"""What all chapters but one need: 400 MB of Flink are for chapter 2.1."""
+"""What all chapters but one need: 400 MB of Flink, and 40 of Kafka Connect, are for chapter 2.1."""
 MANIFEST = Path(__file__).with_name("jars.sha256")
 MEND = "python -m principal_kit.services.jars fetch"
 _FETCH_SECONDS = 900
@@ -172,7 +173,7 @@ def main() -> None:
 
 @main.command("fetch")
 @click.argument("names", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Flink's as well, which chapter 2.1 needs.")
+@click.option("--all", "every", is_flag=True, help="Flink's and Connect's as well, which chapter 2.1 needs.")
 def fetch_command(names: tuple[str, ...], every: bool) -> None:
     """Fetch the named sets into the cache (default: what all chapters but 2.1 need) and make their class archives."""
     from principal_kit.services import class_archive
@@ -198,7 +199,7 @@ def _fetch_all(names: tuple[str, ...]) -> None:
 @main.command("archive")
 @click.argument("kinds", nargs=-1)
 def archive_command(kinds: tuple[str, ...]) -> None:
-    """Start Kafka, Spark, Flink (default: all) once and keep the classes they load: later starts take half as long."""
+    """Start Kafka, Spark, Flink, Connect (default: all) once and keep the classes they load: starts are faster."""
     from principal_kit.services import class_archive
 
     _archive_all(kinds or class_archive.KINDS)
