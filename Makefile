@@ -3,7 +3,7 @@ CHAPTER ?= 1.1
 export CHAPTER
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-fast lint run-all lab up down refresh site lock bench doctor pyflink docker-up docker-down docker-logs docker-doctor docker-test binder-test clean
+.PHONY: help book test test-fast lint run-all lab up down refresh site lock bench doctor pyflink trino-test docker-up docker-down docker-logs docker-doctor docker-test binder-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ lock: ## resolve pyproject.toml into requirements.lock again
 
 pyflink: ## PyFlink in an environment of its own, for Flink jobs in Python (144 MB, once)
 	@scripts/pyflink.sh
+
+trino-test: ## fetch Trino (860 MB, once) and hold its answers against DuckDB's and the truth
+	@scripts/trino_test.sh
 
 docker-up: ## start the containers (PROFILE=cluster: three brokers and six Redis nodes too), print the export lines
 	@scripts/docker.sh up $(PROFILE)

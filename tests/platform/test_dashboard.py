@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from principal_kit import services
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.platform import audit, dashboard, tables, truth
 from principal_kit.platform.shop import CLICK_TYPES, Shop, generate
+from principal_kit.services import trino_server
 
 WORK = generate(Shop(events=6_000, users=500, products=30, seed=3))
 
@@ -51,8 +55,7 @@ def rows(name):
     return dict(frame.assign(first_order=moment(frame["first"]), last_order=moment(frame["last"])))
 
 
-@pytest.fixture(scope="module")
-def day(lake):
+def write(lake):
     for name in ("clicks", "orders", "stock_levels", "fraud_alerts"):
         table, data = lake.load_table(f"shop.{name}"), rows(name)
         schema = table.schema().as_arrow()
@@ -61,6 +64,11 @@ def day(lake):
         whole = pa.Table.from_arrays(columns, schema=schema)
         table.append(whole.slice(0, size // 2))
         table.append(whole.slice(size // 2))
+
+
+@pytest.fixture(scope="module")
+def day(lake):
+    write(lake)
     board = dashboard.Dashboard(lake, "shop")
     yield board
     board.close()
@@ -167,3 +175,45 @@ def test_a_tagged_snapshot_outlives_its_fellows(lake):
 def test_an_unknown_query_lists_the_known():
     with pytest.raises(InvalidArgument, match="known: revenue_per_minute, funnel"):
         dashboard.sql("revenue")
+
+
+# ── Trino, over the same tables ──────────────────────────────────────────────────────────────────
+def test_a_query_is_pinned_table_by_table_and_only_where_it_reads():
+    text = dashboard.pinned("fraud_rate", {"orders": 7, "fraud_alerts": None, "clicks": 9})
+    assert text.startswith(
+        "WITH orders AS (SELECT * FROM orders FOR VERSION AS OF 7), "
+        "fraud_alerts AS (SELECT * FROM fraud_alerts WHERE false)\n"
+    )
+    assert text.endswith(dashboard.sql("fraud_rate"))
+    assert "clicks" not in text
+    assert dashboard.pinned("SELECT 1", {"orders": 7}) == "SELECT 1"
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not os.environ.get("PRINCIPAL_KIT_TRINO_TEST"), reason="860 MB of server: `make trino-test`")
+def test_trino_and_duckdb_give_the_same_answers_to_the_same_files(tmp_path):
+    postgres = services.postgres(fresh=True)
+    lake = tables.catalog(postgres.dsn, tmp_path.as_uri())
+    tables.create(lake, "shop")
+    write(lake)
+    early = {name: tables.snapshots(lake, "shop", name)[0] for name in ("orders", "clicks")}
+    board = dashboard.Dashboard(lake, "shop")
+    server = services.trino(postgres.dsn, tmp_path.as_uri())
+    with postgres, server:
+        # In this small shop nothing runs low; with the mark higher up the query has something to find.
+        higher = dashboard.sql("low_stock").replace("stock < 20", "stock < 100000")
+        for text in (*map(dashboard.sql, dashboard.QUERIES), higher):
+            expected, got = board.ask(text), server.query(dashboard.pinned(text, board.snapshots))
+            pd.testing.assert_frame_equal(got, expected, check_dtype=False, obj=text)
+            assert len(got) > 0 or text == dashboard.sql("low_stock")
+        revenue = server.query(dashboard.pinned("revenue_per_minute", board.snapshots))
+        assert audit.compare("revenue", revenue, truth.revenue(WORK)).exact
+        for name, snapshot in early.items():
+            text = dashboard.pinned(f"SELECT count(*) AS n FROM {name}", {name: snapshot.id})
+            assert server.query(text)["n"].tolist() == [snapshot.rows]
+            assert server.query(f"SELECT count(*) AS n FROM {name}")["n"].tolist()[0] > snapshot.rows
+        assert server.query(dashboard.pinned("SELECT * FROM sessions", board.snapshots)).empty
+        with pytest.raises(trino_server.TrinoError, match="Column 'nothing' cannot be resolved"):
+            server.query("SELECT nothing FROM orders")

@@ -2,11 +2,13 @@
 
 pyiceberg plans which Parquet files a snapshot consists of, DuckDB reads them, each column by its id in the table, so a
 file that is older than a column's name is read right. All snapshots are pinned when a dashboard is made, so its answers
-belong together while jobs go on committing. The SQL is plain enough for Trino as well.
+belong together while jobs go on committing. The same files run on Trino unchanged: `pinned` gives them the snapshots.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,24 @@ def sql(name: str) -> str:
     if name not in QUERIES:
         raise InvalidArgument(f"query {name!r} is unknown; known: {', '.join(QUERIES)}")
     return (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def pinned(query: str, snapshots: Mapping[str, int | None]) -> str:
+    """SQL for Trino that answers `query` (one of `QUERIES`, or SQL without a WITH) as of `snapshots`, table by table.
+
+    A table without a snapshot has no rows. In a WITH, a name still means the table, so each hides the one it reads.
+
+    >>> pinned("SELECT count(*) FROM orders", {"orders": 7}).splitlines()[0]
+    'WITH orders AS (SELECT * FROM orders FOR VERSION AS OF 7)'
+    """
+    text = sql(query) if query in QUERIES else query
+    read = [name for name in snapshots if re.search(rf"\b{name}\b", text)]
+    views = [
+        f"{name} AS (SELECT * FROM {name} "
+        + ("WHERE false)" if snapshots[name] is None else f"FOR VERSION AS OF {snapshots[name]})")
+        for name in read
+    ]
+    return f"WITH {', '.join(views)}\n{text}" if views else text
 
 
 _TYPES = {

@@ -27,6 +27,7 @@ __all__ = [
     "redis_nodes",
     "spark",
     "stop_all",
+    "trino",
     "up",
 ]
 
@@ -132,6 +133,17 @@ def connect(*, fresh: bool = False, port: int | None = None, version: str | None
     from principal_kit.services import connect_worker as module
 
     return _resolve("connect", module, fresh=fresh, port=port, version=version, **options)
+
+
+def trino(dsn: str, warehouse: str, *, port: int | None = None) -> Any:
+    """A `TrinoEndpoint` over the lake at `dsn` and `warehouse`, or the server that PRINCIPAL_KIT_TRINO names.
+
+    A new embedded server each time, which you stop (or leave to the interpreter's end). Raises MissingPrerequisite
+    naming the command that fetches it, as `make trino-test` does, and as `redis` does.
+    """
+    from principal_kit.services import trino_server as module
+
+    return module.external() or module.start(dsn, warehouse, port=port)
 
 
 def flink_python() -> Any:

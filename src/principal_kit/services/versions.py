@@ -8,7 +8,8 @@ from __future__ import annotations
 from principal_kit.core.errors import InvalidArgument
 
 WANTED = {"python": "3.11", "java": "17", "kafka": "4.3.1", "spark": "4.1.1", "redis": "7.0", "flink": "2.1.3",
-          "ecj": "3.40.0", "postgres": "15", "connect": "4.3.1", "debezium": "3.6.1.Final"}  # fmt: skip
+          "ecj": "3.40.0", "postgres": "15", "connect": "4.3.1", "debezium": "3.6.1.Final",
+          "trino": "476"}  # fmt: skip
 
 # What an endpoint somebody else runs may be. Kafka: brokers this book's client speaks to in full; Redis: Lua and TIME
 # semantics (effects replication) the limiters rely on; Spark: the Connect client is compatible within a major line;
@@ -16,7 +17,7 @@ WANTED = {"python": "3.11", "java": "17", "kafka": "4.3.1", "spark": "4.1.1", "r
 # Iceberg runtime and a Kafka connector on Maven Central (2.2 and 2.3 lack the former). Connect: pausing, stopping and
 # offsets over REST, exactly-once sources; Debezium 3 wants Java 17 and is the connector that it runs.
 SUPPORTED = {"kafka": ("4.",), "redis": ("7.", "8."), "spark": ("4.",), "flink": ("2.",),
-             "postgres": ("14.", "15.", "16.", "17.", "18."), "connect": ("4.",)}  # fmt: skip
+             "postgres": ("14.", "15.", "16.", "17.", "18."), "connect": ("4.",), "trino": ("4",)}  # fmt: skip
 
 
 def check_version(service: str, version: str) -> str:
