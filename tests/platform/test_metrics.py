@@ -244,6 +244,29 @@ def test_a_pipeline_of_which_nothing_answers_still_gives_a_sample():
     assert "no answer to" in collector.failures["jobs"]
 
 
+def test_a_part_that_hangs_costs_its_patience_once_and_is_asked_again_when_it_has_answered():
+    asked, answer = [], threading.Event()
+
+    class Hanging(Deaf):
+        def jobs(self):
+            asked.append(True)
+            assert answer.wait(30)
+            raise ServiceError("late")
+
+    collector = exporter.Collector(pipeline(flink=Hanging()), patience=0.05)
+    collector.sample()
+    assert "no answer within 0.05 s" in collector.failures["jobs"]
+    assert "no answer to" in collector.failures["kafka"], "the others were asked"
+    collector.sample()
+    assert collector.failures["jobs"] == "still no answer to the last question"
+    answer.set()
+    collector._asked["jobs"].join(30)
+    collector.sample()
+    assert "late" in collector.failures["jobs"]
+    assert len(asked) == 2
+    collector.close()
+
+
 class Flink:
     """The answers of a JobManager, as recorded from one."""
 

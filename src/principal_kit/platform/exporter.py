@@ -259,6 +259,8 @@ class Collector:
         pipeline: one that was started.
         where: job name to its Flink endpoint and id; default: the pipeline's own. A cluster a job has one each.
         since: see `TableReader`; default: now.
+        patience: seconds for the answer of each part. One that hangs (a server that stopped, a lock that nobody gives
+            back) must not take the others' samples with it.
         clock: wall time, seconds since 1970.
     """
 
@@ -268,9 +270,11 @@ class Collector:
         *,
         where: Callable[[], Mapping[str, tuple[Any, str]]] | None = None,
         since: float | None = None,
+        patience: float = 15.0,
         clock: Clock = time.time,
     ) -> None:
-        self._pipeline, self._clock = pipeline, clock
+        self._pipeline, self._patience, self._clock = pipeline, patience, clock
+        self._asked: dict[str, threading.Thread] = {}
         self._where = where or (lambda: {name: (pipeline.flink, id) for name, id in pipeline.ids.items()})
         self._log: LogReader | None = None
         self._letters: LetterCounter | None = None
@@ -293,11 +297,27 @@ class Collector:
         return replace(sample, seconds=self._clock() - began)
 
     def _ask(self, part: str, question: Callable[[], T]) -> T | None:
-        try:
-            return question()
-        except Exception as error:  # whatever a client library raises: the exporter must outlive what it watches
-            self.failures[part] = f"{type(error).__name__}: {error}"
+        """The answer, or None and a word in `failures`. A part that still owes its last answer is not asked again."""
+        before = self._asked.get(part)
+        if before is not None and before.is_alive():
+            self.failures[part] = "still no answer to the last question"
             return None
+        outcome: list[T | Exception] = []
+
+        def ask() -> None:
+            try:
+                outcome.append(question())
+            except Exception as error:  # whatever a client library raises: the exporter must outlive what it watches
+                outcome.append(error)
+
+        thread = self._asked[part] = threading.Thread(target=ask, name=f"pipeline-{part}", daemon=True)
+        thread.start()
+        thread.join(self._patience)
+        said = outcome[0] if outcome else ServiceError(f"no answer within {self._patience:g} s")
+        if isinstance(said, Exception):
+            self.failures[part] = f"{type(said).__name__}: {said}"
+            return None
+        return said
 
     def _read_log(self) -> Log:
         if self._log is None:
@@ -314,9 +334,9 @@ class Collector:
         return self._tables.read(tuple(table.name for table in tables.DESIGN))
 
     def close(self) -> None:
-        """Close the clients. Idempotent."""
-        for reader in (self._log, self._letters):
-            if reader is not None:
+        """Close the clients, except one that somebody still waits at. Idempotent."""
+        for part, reader in (("kafka", self._log), ("dead_letters", self._letters)):
+            if reader is not None and not (part in self._asked and self._asked[part].is_alive()):
                 reader.close()
         self._log = self._letters = None
 
@@ -395,3 +415,34 @@ class Exporter:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+class Recorder:
+    """Samples of a running pipeline, taken on a thread while a block runs: `with Recorder(pipeline) as run: …`.
+
+    Args:
+        interval: seconds between samples; one that takes longer delays the next.
+        patience: as for `Collector`.
+
+    `samples` is theirs, in order, with one from before the block. Memory: a few KB each; meant for minutes.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, interval: float = 0.5, patience: float = 2.0) -> None:
+        self._collector, self._interval = Collector(pipeline, patience=patience), interval
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pipeline-recorder", daemon=True)
+        self.samples: list[Sample] = []
+
+    def _run(self) -> None:
+        while not self._over.wait(self._interval):
+            self.samples.append(self._collector.sample())
+
+    def __enter__(self) -> Recorder:
+        self.samples.append(self._collector.sample())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._collector.close()

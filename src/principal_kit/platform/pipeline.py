@@ -51,12 +51,7 @@ class Pipeline:
 
         Raises TopicDrift, TableDrift, and what the servers raise.
         """
-        admin = self.kafka.admin()
-        try:
-            topics.apply(admin, self.topics)
-        finally:
-            admin.close()
-        tables.create(self.lake, self.settings.namespace)
+        self.prepare()
         new = [name for name in names or jobs.NAMES if name not in self.ids or not self._running(name)]
         with ThreadPoolExecutor(max(1, len(new))) as pool:  # planning one job takes the gateway seconds
             submitted = pool.map(lambda name: self.flink.submit(jobs.script(name, self.settings)), new)
@@ -65,6 +60,15 @@ class Pipeline:
         for name in names or jobs.NAMES:
             self.flink.wait_running(self.ids[name])
         return dict(self.ids)
+
+    def prepare(self) -> None:
+        """Make topics and tables, and submit nothing. Raises TopicDrift, TableDrift."""
+        admin = self.kafka.admin()
+        try:
+            topics.apply(admin, self.topics)
+        finally:
+            admin.close()
+        tables.create(self.lake, self.settings.namespace)
 
     def _running(self, name: str) -> bool:
         try:

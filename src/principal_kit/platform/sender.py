@@ -86,6 +86,7 @@ def send(
     stop: int | None = None,
     live: bool = False,
     rate: float | None = None,
+    patience: float = 60.0,
     wall: Clock = time.time,
     clock: Clock = monotonic,
     wait: Callable[[float], None] = time.sleep,
@@ -97,6 +98,7 @@ def send(
         out: a KafkaProducer.
         prefix: what the topics' names begin with, in place of `shop.`.
         rate: at most so many records a second.
+        patience: seconds for the acknowledgement of one window.
         live: wait until each record's own moment of sending comes, by `wall`; for a workload that starts now.
 
     Raises InvalidArgument on a window below 1, ServiceError when Kafka refuses a record or does not answer in time:
@@ -122,9 +124,9 @@ def send(
                 )
                 sent.bytes += len(record.key or b"") + len(record.value or b"")
             began = clock()
-            out.flush(timeout=60)
+            out.flush(timeout=patience)
             for future in futures:
-                future.get(timeout=60)
+                future.get(timeout=patience)
             sent.seconds_waiting += clock() - began
         except KafkaError as error:
             raise ServiceError(

@@ -23,6 +23,7 @@ __all__ = [
     "flink_python",
     "kafka",
     "postgres",
+    "promtool",
     "redis",
     "redis_nodes",
     "spark",
@@ -89,11 +90,15 @@ def redis_nodes(n: int) -> list[Any]:
     return module.nodes(n)
 
 
-def kafka(*, fresh: bool = False, port: int | None = None, version: str | None = None) -> Any:
-    """A `KafkaEndpoint`: a KRaft broker. Arguments and errors as for `redis`; CorruptionError on a damaged jar."""
+def kafka(*, fresh: bool = False, port: int | None = None, version: str | None = None, **options: Any) -> Any:
+    """A `KafkaEndpoint`: a KRaft broker. Arguments and errors as for `redis`; CorruptionError on a damaged jar.
+
+    Args:
+        options: of a new embedded broker, which they imply: data= (a folder of yours for its logs).
+    """
     from principal_kit.services import kafka_broker as module
 
-    return _resolve("kafka", module, fresh=fresh, port=port, version=version)
+    return _resolve("kafka", module, fresh=fresh, port=port, version=version, **options)
 
 
 def spark(app_name: str = "principal-kit", **conf: str) -> Any:
@@ -155,6 +160,13 @@ def flink_python() -> Any:
 
     module.make_aloud()
     return module.interpreter()
+
+
+def promtool() -> str:
+    """Path of Prometheus' checker of rules. Raises MissingPrerequisite, naming what brings it."""
+    from principal_kit.services import prometheus as module
+
+    return module.promtool()
 
 
 def up(names: list[str] | None = None) -> list[Endpoint]:

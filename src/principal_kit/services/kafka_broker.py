@@ -108,13 +108,14 @@ def _configuration(data: Path, port: int, controller_port: int) -> dict[str, obj
 
 
 def _command(
-    folder: Path, java_command: list[str], cluster: str, directory: Path, port: int, controller_port: int
-) -> list[str]:
+    folder: Path, java_command: list[str], cluster: str, data: Path | None,
+    directory: Path, port: int, controller_port: int,
+) -> list[str]:  # fmt: skip
     """Write the broker's configuration and, the first time, formatted storage; return what starts it."""
-    data = directory.parent / "data"  # outlives the process, so that a killed broker can come back to its log
+    data = data or directory.parent / "data"  # outlives the process, so that a killed broker can come back to its log
     files = {directory / "server.properties": _configuration(data, port, controller_port)}
-    if not data.exists():
-        data.mkdir()
+    if not (data / "meta.properties").exists():
+        data.mkdir(exist_ok=True)
         files[data / "meta.properties"] = {"version": 1, "cluster.id": cluster, "node.id": 1, "directory.id": _id()}
     for path, entries in files.items():
         path.write_text("".join(f"{key}={value}\n" for key, value in entries.items()), encoding="utf-8")
@@ -149,11 +150,12 @@ def _run(command: Callable[[Path], list[str]], folder: Path, port: int, cluster:
     return process
 
 
-def start(port: int | None = None, *, dump: Path | None = None) -> KafkaEndpoint:
+def start(port: int | None = None, *, dump: Path | None = None, data: Path | None = None) -> KafkaEndpoint:
     """Start a new embedded broker; seconds on a cold machine.
 
     Args:
         port: a TCP port, or None for a free one (retried if another process takes it first).
+        data: an empty folder for its logs, which stays yours; default: one that goes with the broker.
         dump: where the broker writes a class archive when it ends (see `class_archive`), instead of using one.
 
     Raises MissingPrerequisite (no Java, jars or client), CorruptionError (a jar fails its checksum), ServiceError
@@ -168,7 +170,7 @@ def start(port: int | None = None, *, dump: Path | None = None) -> KafkaEndpoint
         require_free(port)
     for attempt in range(_BIND_RETRIES):
         chosen, controller, cluster = port or free_port(), free_port(), _id()
-        command = partial(_command, folder, java_command, cluster, port=chosen, controller_port=controller)
+        command = partial(_command, folder, java_command, cluster, data, port=chosen, controller_port=controller)
         again = partial(_run, command, shared_folder("kafka"), chosen, cluster, grace)
         try:
             process = again()

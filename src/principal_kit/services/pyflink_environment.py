@@ -34,6 +34,7 @@ MEND = "python -m principal_kit.services.pyflink_environment"
 PYTHONS = ((3, 11), (3, 12))  # that PyFlink's compiled packages are published for
 _BUILD = ("setuptools", "wheel")  # what the few packages without a wheel are built with
 _MAKE_SECONDS = 900
+_OF_A_JOB = ("execution.checkpointing.", "state.backend.", "restart-strategy.", "table.")
 _SUBMITTED = re.compile(r"Job has been submitted with JobID ([0-9a-f]{32})")
 
 
@@ -127,7 +128,8 @@ def run(flink: FlinkEndpoint, script: Path | str, *args: str, seconds: float = 1
         script: takes its environment from `StreamExecutionEnvironment.get_execution_environment()`.
         args: the script's `sys.argv[1:]`.
         seconds: for the script to submit its jobs; it waits for none.
-        config: Flink options of its jobs, named as in `FlinkEndpoint.sql`.
+        config: Flink options of its jobs, named as in `FlinkEndpoint.sql`; checkpoints, state and restarts are else as
+            the cluster has them. A client without these settings would submit a job that takes no checkpoints.
 
     Raises MissingPrerequisite without the environment, FlinkError with the reason when the script fails.
     """
@@ -136,7 +138,9 @@ def run(flink: FlinkEndpoint, script: Path | str, *args: str, seconds: float = 1
 
     python, folder = interpreter(), jars.verified("flink")
     class_path = f"{folder}/*{os.pathsep}{flink_format.jar()}"
-    options = {"python.client.executable": python, "python.executable": python}
+    options = {entry["key"]: entry["value"] for entry in flink.rest("GET", "/jobmanager/config")}
+    options = {name: value for name, value in options.items() if name.startswith(_OF_A_JOB)}
+    options |= {"python.client.executable": python, "python.executable": python}
     options |= {option(name): value for name, value in config.items()}
     with tempfile.TemporaryDirectory(prefix="principal-kit-pyflink-") as temporary:
         (Path(temporary) / "config.yaml").write_text("", encoding="ascii")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import string
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.platform import contract, truth
@@ -121,8 +124,59 @@ def source(name: str) -> str:
 
 def script(name: str, settings: Settings) -> str:
     """A job as one SQL script for a Flink session: the catalog, the source and its rule, then the statement set."""
-    text = source("setup") + source(name)
+    return _fill(source("setup") + source(name), name, name, settings)
+
+
+def _fill(text: str, name: str, group: str, settings: Settings) -> str:
     # JSON paths begin with a dollar sign as well, so what is not a placeholder stays.
-    text = string.Template(text).safe_substitute(_values(settings, name), job=name)
+    text = string.Template(text).safe_substitute(_values(settings, group), job=name)
     assert "${" not in text, text[text.index("${") :][:40]
     return text
+
+
+def velocity_in_sql(settings: Settings) -> str:
+    """The velocity rule alone, as `MATCH_RECOGNIZE` has it: the twin of `velocity_in_python`."""
+    text = _head() + (
+        "INSERT INTO ${lake}.fraud_alerts SELECT card_id, 'velocity', first_order, last_order, "
+        "CAST(${velocity_orders} AS BIGINT), cents FROM velocity;\n"
+    )
+    return _fill(text, "velocity in SQL", "fraud", settings)
+
+
+def velocity_in_python(flink: Any, settings: Settings, folder: Path, **config: Any) -> str:
+    """Start the velocity rule as a PyFlink process function (`velocity_function.py`); returns the job's id.
+
+    Args:
+        flink: an endpoint with `run_python`.
+        folder: where the job's statements are written, for its owner's eyes: the catalog's password is in them.
+        config: more options of the job; default: Python in the TaskManager's own process (thread mode).
+
+    Raises MissingPrerequisite without PyFlink's environment, FlinkError when the job is refused.
+    """
+    insert = (
+        "INSERT INTO ${lake}.fraud_alerts SELECT card_id, 'velocity', TO_TIMESTAMP_LTZ(first_ms, 3), "
+        "TO_TIMESTAMP_LTZ(last_ms, 3), orders, cents FROM velocity_by_hand"
+    )
+    job = {
+        "statements": _statements(_fill(_head(), "velocity in Python", "fraud", settings)),
+        "insert": _fill(insert, "velocity in Python", "fraud", settings),
+        "rule": {"orders": truth.VELOCITY_ORDERS, "within_ms": truth.VELOCITY_MS},
+    }
+    path = folder / "velocity.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(job), encoding="utf-8")
+    options = {"python.execution-mode": "thread", "python.files": str(_FOLDER.with_name("velocity.py")), **config}
+    [id] = flink.run_python(_FOLDER / "velocity_function.py", str(path), **options)
+    return id
+
+
+def _head() -> str:
+    """The job fraud up to its first INSERT: source, contract, first copy wins, patterns."""
+    text = source("setup") + source("fraud")
+    return text[: text.index("EXECUTE STATEMENT SET")]
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script of ours at its semicolons; quotes and comments may have some too."""
+    parts = re.findall(r"(?:'(?:[^']|'')*'|--[^\n]*|[^;'])+", script)
+    return [part.strip() for part in parts if re.sub(r"--[^\n]*", "", part).strip()]
