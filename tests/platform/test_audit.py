@@ -37,6 +37,8 @@ def test_times_are_compared_in_milliseconds():
     for zone in (None, "UTC"):
         got = pd.DataFrame({"at": pd.to_datetime([1_000, 2_000], unit="ms").tz_localize(zone)})
         assert audit.compare("t", got, pd.DataFrame({"at": [1_000, 2_000]})).exact
+        assert audit.compare("t", got, got[::-1]).exact, "a table against another table"
+        assert audit.compare("t", got, got[:1]).extra == 1
 
 
 def letter(at, **headers):

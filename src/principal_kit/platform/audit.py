@@ -34,13 +34,17 @@ def _ms(column: pd.Series) -> pd.Series:
     return column.astype("datetime64[ms, UTC]" if column.dt.tz else "datetime64[ms]").astype("int64")
 
 
+def _in_ms(frame: pd.DataFrame) -> pd.DataFrame:
+    moments = [name for name in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[name])]
+    return frame.assign(**{name: _ms(frame[name]) for name in moments})
+
+
 def compare(table: str, got: pd.DataFrame, expected: pd.DataFrame) -> Finding:
-    """Two frames as bags of rows: order does not matter, copies do. Columns are taken by position. O(rows)."""
-    got = got.copy()
-    for name in got.columns:
-        if pd.api.types.is_datetime64_any_dtype(got[name]):
-            got[name] = _ms(got[name])
-    expected = expected.set_axis(got.columns, axis=1)
+    """Two frames as bags of rows: order does not matter, copies do. Columns are taken by position. O(rows).
+
+    A moment may be a timestamp in one and milliseconds since 1970 in the other.
+    """
+    got, expected = _in_ms(got), _in_ms(expected.set_axis(got.columns, axis=1))
     columns = list(got.columns)
     count = pd.concat([
         got.groupby(columns, dropna=False).size().rename("got"),
