@@ -75,16 +75,24 @@ start_daemon() {
   skip "a daemon does not start on this machine (its log is above)"
 }
 
-# Debian's docker.io comes without the compose plugin; its source is built at the version that the project is tested with.
+# Debian's docker.io comes without the compose plugin; its source is built at the version that the project is tested with,
+# once: the kit's cache keeps it.
 build_compose() {
-  local source
+  local source kept
   if docker compose version >/dev/null 2>&1; then return 0; fi
-  say "compose $COMPOSE from its source (two minutes)"
+  kept="${PRINCIPAL_KIT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/principal-kit}/tools/docker-compose-$COMPOSE-$(uname -m)"
+  mkdir -p "$OWN/config/cli-plugins" "$(dirname "$kept")"
+  if [ -x "$kept" ]; then
+    cp "$kept" "$OWN/config/cli-plugins/docker-compose"
+    if docker compose version >/dev/null 2>&1; then return 0; fi
+  fi
+  say "compose $COMPOSE from its source (two minutes, once)"
   source=$(go mod download -json "github.com/docker/compose/v2@$COMPOSE" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
   cp -r "$source" "$OWN/compose" && chmod -R u+w "$OWN/compose"
-  mkdir -p "$OWN/config/cli-plugins"
   (cd "$OWN/compose" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/docker/compose/v2/internal.Version=$COMPOSE" \
     -o "$OWN/config/cli-plugins/docker-compose" ./cmd) || skip "compose could not be built"
+  cp "$OWN/config/cli-plugins/docker-compose" "$kept.$$" && mv "$kept.$$" "$kept" # whole or not at all
+  rm -rf "$OWN/compose"
 }
 COMPOSE=v2.40.3
 

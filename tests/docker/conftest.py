@@ -46,7 +46,11 @@ class Stack:
     """What `make docker-up` started, and how to reach it."""
 
     def __init__(self, env_file: Path) -> None:
-        kept = {n: v for n, v in os.environ.items() if not re.match("PRINCIPAL_KIT_(KAFKA|REDIS|SPARK)", n)}
+        kept = {
+            n: v
+            for n, v in os.environ.items()
+            if not re.match("PRINCIPAL_KIT_(KAFKA|REDIS|SPARK|FLINK|POSTGRES|CONNECT|TRINO)", n)
+        }
         self.environment = {**kept, "DOCKER_ENV_FILE": str(env_file), "COMPOSE_PROJECT_NAME": PROJECT, "BUILD": "no"}
 
     def script(self, *arguments: str, seconds: float = 900) -> str:
@@ -67,6 +71,11 @@ class Stack:
         """The variables that `docker.sh up` tells a reader to export."""
         lines = self.script("exports", *([profile] if profile else [])).splitlines()
         return dict(line.removeprefix("export ").split("=", 1) for line in lines)
+
+    def compose(self, *arguments: str, seconds: float = 600) -> str:
+        """docker compose on the project's file, for parts of a profile."""
+        file = ["--env-file", self.environment["DOCKER_ENV_FILE"], "-f", "docker/compose.yaml"]
+        return docker("compose", "-p", PROJECT, *file, *arguments, seconds=seconds).stdout
 
     def container(self, service: str) -> str:
         return f"{PROJECT}-{service}-1"
@@ -112,7 +121,8 @@ def stack(images, say, tmp_path_factory):
     env_file = tmp_path_factory.mktemp("docker") / "env"
     names = [line.split("=")[0] for line in (ROOT / "docker/.env.example").read_text().splitlines() if "_PORT=" in line]
     lines = [f"{name}={free_port()}" for name in names]
-    env_file.write_text("\n".join([f"JUPYTER_TOKEN={secrets.token_hex(16)}", *lines]) + "\n")
+    secret = [f"{name}={secrets.token_hex(16)}" for name in ("JUPYTER_TOKEN", "POSTGRES_PASSWORD")]
+    env_file.write_text("\n".join([*secret, *lines]) + "\n")
     stack = Stack(env_file)
     assert left_over() == []
     began = time.monotonic()

@@ -10,6 +10,8 @@ test only and are never pushed: the tag on this machine is all they have of the 
 from __future__ import annotations
 
 import argparse
+import datetime
+import hashlib
 import os
 import shutil
 import subprocess
@@ -51,8 +53,21 @@ def official_images() -> dict[str, str]:
     }
 
 
-def debian() -> None:
-    """A minimal Debian root, with the certificates this machine trusts, imported as an image."""
+def _kept_root() -> Path:
+    """Where this week's Debian root is kept; another week or other certificates of this machine are another file."""
+    from principal_kit.services import jars
+
+    own = hashlib.sha256()
+    for path in sorted(Path("/usr/local/share/ca-certificates").rglob("*.crt")):
+        own.update(path.read_bytes())
+    year, week, _ = datetime.date.today().isocalendar()
+    return (
+        jars.cache_directory() / "docker" / f"bookworm-{os.uname().machine}-{year}w{week:02}-{own.hexdigest()[:12]}.tar"
+    )
+
+
+def _make_root(kept: Path) -> None:
+    """A minimal Debian root with the certificates this machine trusts, as a tar file."""
     with tempfile.TemporaryDirectory(prefix="principal-kit-root-") as folder:
         root = Path(folder) / "root"
         run("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root))
@@ -61,20 +76,20 @@ def debian() -> None:
             shutil.copytree(own, root / "usr/local/share/ca-certificates", dirs_exist_ok=True)
             run("chroot", str(root), "update-ca-certificates")
         shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
-        tar = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
-        run(
-            "docker",
-            "import",
-            "--change",
-            f"LABEL {LABEL}",
-            "--change",
-            "ENV LANG=C.UTF-8",
-            "-",
-            DEBIAN,
-            stdin=tar.stdout,
-        )
-        if tar.wait():
-            raise RuntimeError("tar of the Debian root failed")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        for old in kept.parent.glob("bookworm-*.tar"):
+            old.unlink()
+        made = kept.with_suffix(f".{os.getpid()}")
+        run("tar", "-C", str(root), "-c", "-f", str(made), ".")
+        made.rename(kept)
+
+
+def debian() -> None:
+    """That root, imported as an image."""
+    kept = _kept_root()
+    if not kept.is_file():
+        _make_root(kept)
+    run("docker", "import", "--change", f"LABEL {LABEL}", "--change", "ENV LANG=C.UTF-8", str(kept), DEBIAN)
 
 
 def build(tag: str, folder: Path, dockerfile: Path, **arguments: str) -> None:
@@ -106,12 +121,12 @@ def make(images: dict[str, str]) -> None:
         debian()
     if not exists(JAVA):
         build(JAVA, FOLDER, FOLDER / "java.Dockerfile", ROOT=DEBIAN)
-    if not exists(images["python"]):
+    if "python" in images and not exists(images["python"]):
         build(images["python"], FOLDER, FOLDER / "python.Dockerfile", ROOT=DEBIAN)
-    if not exists(images["redis"]):
+    if "redis" in images and not exists(images["redis"]):
         build(images["redis"], FOLDER / "redis", FOLDER / "redis" / "Dockerfile", ROOT=DEBIAN)
     for role, prepare in (("kafka", _kafka_context), ("spark", _spark_context)):
-        if not exists(images[role]):
+        if role in images and not exists(images[role]):
             with tempfile.TemporaryDirectory(prefix="principal-kit-image-") as folder:
                 prepare(Path(folder) / "context")
                 build(images[role], Path(folder) / "context", Path(folder) / "context" / "Dockerfile", JAVA=JAVA)

@@ -19,7 +19,8 @@ from click.testing import CliRunner
 
 from principal_kit.core.errors import InvalidArgument, ServiceError
 from principal_kit.platform import exporter, jobs, topics
-from principal_kit.services import deployed, versions
+from principal_kit.services import connect_worker, deployed, versions
+from principal_kit.services.flink_processes import JVM
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
@@ -146,7 +147,7 @@ def test_flink_s_account_may_change_configmaps_here_and_nothing_else():
 @EACH_WORKLOAD
 def test_containers_are_bounded_and_their_images_pinned(workload):
     for container in kustomize.containers(workload):
-        assert re.search(r":\d+\.\d+\.\d+$", container["image"]), container["image"]
+        assert re.search(r":\d+\.\d+\.\d+(\.Final)?$", container["image"]), container["image"]
         assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
         assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
         assert "cpu" not in container["resources"]["limits"], "a throttled broker is a slow one for everybody"
@@ -275,10 +276,10 @@ def test_the_network_lets_in_what_the_wiring_needs():
             for rule in policy.get("ingress", [])
         )  # fmt: skip
 
-    kafka, flink, prepare, watcher = ({"app": a} for a in ("kafka", "flink", "prepare", "exporter"))
+    kafka, flink, prepare, watcher, connect = ({"app": a} for a in ("kafka", "flink", "prepare", "exporter", "connect"))
     for caller, callee, port in [
         (kafka, kafka, 9092), (kafka, kafka, 9093), (flink, kafka, 9092), (prepare, kafka, 9092),
-        (watcher, kafka, 9092), (watcher, flink, 8081),
+        (watcher, kafka, 9092), (watcher, flink, 8081), (connect, kafka, 9092), (connect, connect, 8083),
         *((flink, flink, port) for port in (6121, 6122, 6123, 6124, 8081)),
     ]:  # fmt: skip
         assert allowed(caller, callee, port), (caller, callee, port)
@@ -287,8 +288,39 @@ def test_the_network_lets_in_what_the_wiring_needs():
         (watcher, flink, 6123),
         (kafka, flink, 8081),
         (prepare, flink, 8081),
+        (flink, connect, 8083),
+        (connect, kafka, 9093),
     ]:
         assert not allowed(caller, callee, port), (caller, callee, port)
+
+
+# ── Kafka Connect ────────────────────────────────────────────────────────────────────────────────
+def test_connect_is_the_embedded_worker_s_release_and_survives_a_node():
+    deployment, budget = named("Deployment", "connect"), named("PodDisruptionBudget", "connect")
+    (container,) = pod(deployment)["containers"]
+    assert container["image"] == f"quay.io/debezium/connect:{versions.WANTED['debezium']}"
+    assert deployment["spec"]["replicas"] - budget["spec"]["maxUnavailable"] >= 1
+    assert fits(budget["spec"]["selector"], deployment["spec"]["template"]["metadata"]["labels"])
+
+
+def test_connect_keeps_nothing_in_a_pod_and_no_password_in_a_topic():
+    data = named("ConfigMap", "connect")["data"]
+    config = dict(line.split("=", 1) for line in data["connect.properties"].splitlines() if line[:1] not in ("", "#"))
+    replicas = named("StatefulSet", "kafka")["spec"]["replicas"]
+    for topic in ("config", "offset", "status"):
+        assert config[f"{topic}.storage.topic"]
+        assert int(config[f"{topic}.storage.replication.factor"]) == replicas
+    host, _, port = config["bootstrap.servers"].rpartition(":")
+    assert int(port) in {p["port"] for p in named("Service", host)["spec"]["ports"]}
+    assert config["exactly.once.source.support"] == "enabled"
+    (container,) = pod(named("Deployment", "connect"))["containers"]
+    places = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    assert config["config.providers.dir.param.allowed.paths"] == places["source"]
+    assert "rest.advertised.host.name=$POD_IP" in data["start.sh"]
+    yaml.safe_load(data["log4j2.yaml"])
+    embedded = connect_worker._configuration("kafka:9092", 8083, Path("/tmp"), True)
+    for key in ("key.converter", "value.converter", "plugin.discovery", "exactly.once.source.support"):
+        assert config[key] == embedded[key]
 
 
 # ── Kafka ────────────────────────────────────────────────────────────────────────────────────────
@@ -341,6 +373,7 @@ FLINK = yaml.safe_load(named("ConfigMap", "flink")["data"]["config.yaml"])
 
 def test_every_job_of_the_kit_has_a_cluster_of_its_own_and_the_exporter_knows_it():
     assert {o["metadata"]["name"] for o in of("Deployment")} == {
+        "connect",
         "exporter",
         *(f"{job}-taskmanager" for job in jobs.NAMES),
     }
@@ -431,6 +464,10 @@ def test_scaling_ends_where_the_partitions_do(job):
     assert down > 5 * up
 
 
+def test_flink_s_own_configuration_is_replaced_with_what_java_17_has_to_open():
+    assert FLINK["env.java.opts.all"].split() == [flag for flag in JVM if flag.startswith("--add-")]
+
+
 def test_checkpoints_are_frequent_enough_for_the_objective_and_the_alert():
     assert FLINK["execution.checkpointing.interval"] == "10 s"
     rules = (ROOT / "deploy/observability/rules.yml").read_text()
@@ -487,6 +524,25 @@ def test_a_missing_variable_is_named(monkeypatch):
 def test_a_malformed_list_of_jobs_is_refused(text):
     with pytest.raises(InvalidArgument, match="PIPELINE_JOBS"):
         deployed.applications(text)
+
+
+def test_of_a_session_cluster_s_jobs_the_one_of_that_name_that_began_last_is_meant(monkeypatch):
+    known = [("a", "fraud", 1), ("b", "fraud", 3), ("c", "sessions", 4)]
+    rows = [{"jid": id, "name": name, "start-time": at} for id, name, at in known]
+    cluster = deployed.applications("fraud=jm:8081")["fraud"]
+    monkeypatch.setattr(cluster, "rest", lambda *_: {"jobs": rows})
+    assert cluster.id == "b"
+    cluster.name = ""
+    assert cluster.id == "c"
+    cluster.name = "inventory"
+    assert cluster.id == ""
+
+
+@pytest.mark.parametrize("text", ["fraud", "fraud=", "unknown=/lake/chk-1"])
+def test_a_malformed_resume_is_refused(text):
+    with pytest.raises(InvalidArgument, match="--resume"):
+        deployed._resumed((text,))
+    assert deployed._resumed(("fraud=/lake/chk-1",)) == {"fraud": "/lake/chk-1"}
 
 
 def test_a_jobmanager_that_does_not_answer_is_a_job_that_does_not_run(monkeypatch):

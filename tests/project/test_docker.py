@@ -8,14 +8,17 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePath
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 import yaml
 
-from principal_kit.services import versions
+from principal_kit.platform import jobs
+from principal_kit.services import deployed, jars, trino_server, versions
 from principal_kit.services.endpoint import parse_servers
+from principal_kit.services.flink_processes import JVM
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker/compose.yaml").read_text()
@@ -23,11 +26,15 @@ COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 SPARK_DOCKERFILE = (ROOT / "docker/spark.Dockerfile").read_text()
+FLINK_DOCKERFILE = (ROOT / "deploy/kubernetes/flink.Dockerfile").read_text()
 SCRIPT = (ROOT / "scripts/docker.sh").read_text()
 WORKERS = ("spark-worker-1", "spark-worker-2")
 SPARK = ("spark-master", *WORKERS, "spark-connect")
 BROKERS = ("broker-1", "broker-2", "broker-3")
 NODES = tuple(f"redis-{i}" for i in range(6))
+FLINK = ("flink-jobmanager", "flink-taskmanager", "flink-sql-gateway")
+WATCHERS = ("exporter", "prometheus", "grafana", "jaeger")
+PIPELINE = ("postgres", *FLINK, "connect", "trino", *WATCHERS)
 ENV_EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "docker/.env.example").read_text(), re.M))
 EACH = pytest.mark.parametrize("name", SERVICES)
 
@@ -47,12 +54,14 @@ def test_the_schema_check_sees_a_misspelt_key():
     assert not jsonschema.Draft202012Validator(schema).is_valid(broken)
 
 
-def test_the_core_set_is_there_and_the_cluster_is_a_profile():
+def test_the_core_set_is_there_cluster_and_pipeline_are_profiles():
     core = {name for name, service in SERVICES.items() if "profiles" not in service}
     assert core == {"kafka", "redis", *SPARK, "book"}
     cluster = {name for name, service in SERVICES.items() if service.get("profiles") == ["cluster"]}
     assert cluster == {*BROKERS, *NODES}
-    assert core | cluster == SERVICES.keys()
+    pipeline = {name for name, service in SERVICES.items() if service.get("profiles") == ["pipeline"]}
+    assert pipeline == set(PIPELINE)
+    assert core | cluster | pipeline == SERVICES.keys()
 
 
 def test_images_have_the_versions_of_the_embedded_services():
@@ -63,6 +72,14 @@ def test_images_have_the_versions_of_the_embedded_services():
         image = SERVICES[name]["image"]
         assert re.fullmatch(r"redis:\d+\.\d+\.\d+", image), "pinned to the patch release"
         assert image.removeprefix("redis:").startswith(str(wanted["redis"]).split("x")[0])
+    assert SERVICES["postgres"]["image"].startswith(f"postgres:{wanted['postgres']}.")
+    assert SERVICES["trino"]["image"] == f"trinodb/trino:{wanted['trino']}"
+    flink = re.search(r"^ARG FLINK=(\S+)$", FLINK_DOCKERFILE, re.M).group(1)
+    assert flink == f"flink:{wanted['flink']}-java{wanted['java']}"
+    debezium = re.search(r"<debezium\.version>(.+)</debezium\.version>", (ROOT / "pom.xml").read_text())
+    assert debezium is None or SERVICES["connect"]["image"] == f"quay.io/debezium/connect:{debezium.group(1)}"
+    for name in ("connect", "prometheus", "grafana", "jaeger"):
+        assert re.search(r":v?\d+\.\d+\.\d+(\.Final)?$", SERVICES[name]["image"]), "pinned to the patch release"
     official = re.search(r"^ARG SPARK=(\S+)$", SPARK_DOCKERFILE, re.M).group(1)
     assert official.startswith(f"apache/spark:{wanted['spark']}-scala2.13-java17-")
 
@@ -125,14 +142,21 @@ def test_start_order_is_master_workers_connect_book():
 
 @EACH
 def test_the_root_is_read_only_but_where_the_image_writes_beside_its_volumes(name):
-    writes = name in ("kafka", "book", *BROKERS)
+    writes = name in ("kafka", "book", "connect", "trino", *BROKERS)
     assert SERVICES[name].get("read_only", False) is not writes
 
 
 def test_every_volume_is_named_declared_and_used():
     mounted = [v.split(":") for s in SERVICES.values() for v in s.get("volumes", [])]
-    assert {name for name, _ in mounted} == COMPOSE["volumes"].keys()
-    assert all(path.startswith("/") for _, path in mounted), "no bind mounts of the host"
+    assert {name for name, *_ in mounted} == COMPOSE["volumes"].keys()
+    assert all(path.startswith("/") for _, path, *_ in mounted), "no bind mounts of the host"
+
+
+def test_every_configuration_is_a_file_of_the_tree_and_used():
+    used = {entry["source"] for service in SERVICES.values() for entry in service.get("configs", [])}
+    assert used == COMPOSE["configs"].keys()
+    for entry in COMPOSE["configs"].values():
+        assert (ROOT / "docker" / entry["file"]).is_file()
 
 
 def listeners(name: str, service: str = "kafka") -> dict[str, tuple[str, str]]:
@@ -221,6 +245,113 @@ def test_the_token_is_required_and_never_committed():
     assert ENV_EXAMPLE["JUPYTER_TOKEN"] == "change-me"
     assert "docker/.env" in (ROOT / ".gitignore").read_text().splitlines()
     assert "docker/.env" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+# ── The profile `pipeline` ────────────────────────────────────────────────────────────────────────
+def properties(path: str) -> dict[str, str]:
+    lines = (ROOT / "docker" / path).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_flink_is_the_image_of_kubernetes_with_one_configuration():
+    config = yaml.safe_load((ROOT / "docker/flink/config.yaml").read_text())
+    for name in FLINK:
+        service = SERVICES[name]
+        assert (ROOT / service["build"]["dockerfile"]).is_file()
+        assert service["hostname"] == name
+        command = service["command"][-1]
+        password = "umask 077 && printf '*:*:*:*:%s\\n' \"$$CATALOG_PASSWORD\" >/tmp/pgpass && umask 022"
+        assert command.startswith(password)
+        assert service["environment"]["PGPASSFILE"] == "/tmp/pgpass"
+    assert config["jobmanager.rpc.address"] == "flink-jobmanager"
+    assert SERVICES["flink-sql-gateway"]["ports"][0].endswith(f":{config['sql-gateway.endpoint.rest.port']}")
+    for part in ("jobmanager", "taskmanager"):
+        process = megabytes(config[f"{part}.memory.process.size"])
+        assert process + 128 <= megabytes(SERVICES[f"flink-{part}"]["mem_limit"])
+    assert config["taskmanager.numberOfTaskSlots"] >= 2 * len(jobs.NAMES)
+    assert config["env.java.opts.all"].split() == [flag for flag in JVM if flag.startswith("--add-")]
+    for key in ("checkpoints", "savepoints"):
+        assert f"file:///lake/flink/{key}" in config.values()
+
+
+def test_flink_s_image_fetches_the_jars_that_the_book_s_image_leaves_out():
+    assert "flink" not in jars.PUBLISHED
+    assert "jars.fetch(name) for name in (*jars.NEEDS['flink'], 'flink')" in FLINK_DOCKERFILE
+    assert "flink_format.jar()" in FLINK_DOCKERFILE
+    for pattern in re.search(r"cp (\S+\.jar.*?) /home", FLINK_DOCKERFILE.replace("\\\n", " "), re.S).group(1).split():
+        assert any(PurePath(name).match(pattern) for name in jars.manifest("flink")), pattern
+
+
+def test_whoever_reads_the_lake_has_it_at_one_place_and_whoever_writes_it_is_one_user():
+    mounts = {name: v for name, s in SERVICES.items() for v in s.get("volumes", []) if v.startswith("lake:")}
+    assert mounts.keys() == {*FLINK, "trino", "exporter", "book"}
+    assert {v.split(":")[1] for v in mounts.values()} == {"/lake"}
+    assert {SERVICES[name]["user"] for name in (*FLINK, "trino")} == {"1000:1000"}
+    assert "useradd --create-home --uid 1000 --shell /bin/bash reader" in DOCKERFILE
+    assert "mkdir /lake && chown reader:reader /lake" in DOCKERFILE
+    assert "mkdir /lake && chown 1000:1000 /lake" in FLINK_DOCKERFILE
+
+
+def test_the_kit_s_parts_find_the_servers_of_the_profile(monkeypatch):
+    for name in ("book", "exporter"):
+        env = SERVICES[name]["environment"]
+        for key, value in env.items():
+            monkeypatch.setenv(key, value)
+        found = deployed.settings()
+        assert found.bootstrap == ":".join(listeners("KAFKA_ADVERTISED_LISTENERS")["CONTAINERS"])
+        assert urlsplit(found.dsn).hostname in SERVICES
+        assert urlsplit(found.dsn).path.strip("/") == SERVICES["postgres"]["environment"]["POSTGRES_DB"]
+        assert urlsplit(found.dsn).password is None
+        assert set(deployed.applications(env["PIPELINE_JOBS"])) == set(jobs.NAMES)
+        for key in ("PIPELINE_FLINK", "PIPELINE_FLINK_SQL"):
+            host, _, port = env[key].rpartition(":")
+            assert SERVICES[host]["ports"][0].endswith(f":{port}")
+
+
+def test_trino_reads_the_catalog_that_the_kit_would_configure():
+    wanted = trino_server.catalog_properties("postgresql://kit:x@postgres:5432/lake", "file:///lake/tables")
+    wanted["iceberg.jdbc-catalog.connection-password"] = "${ENV:CATALOG_PASSWORD}"
+    assert properties("trino/lake.properties") == wanted
+    config = properties("trino/config.properties")
+    assert SERVICES["trino"]["ports"][0].endswith(f":{config['http-server.http.port']}")
+    assert urlsplit(config["tracing.exporter.endpoint"]).hostname in SERVICES
+
+
+def test_prometheus_scrapes_the_exporter_with_the_rules_of_deploy():
+    ours = yaml.safe_load((ROOT / "docker/prometheus.yml").read_text())
+    theirs = yaml.safe_load((ROOT / "deploy/observability/prometheus.yml").read_text())
+    (target,) = ours["scrape_configs"][0]["static_configs"][0]["targets"]
+    assert target == "exporter:9464"
+    ours["scrape_configs"][0]["static_configs"][0]["targets"] = ["127.0.0.1:9464"]
+    assert ours == theirs
+    assert COMPOSE["configs"]["rules"]["file"] == "../deploy/observability/rules.yml"
+
+
+def test_grafana_shows_the_dashboards_of_deploy_from_that_prometheus():
+    (source,) = yaml.safe_load((ROOT / "docker/grafana/datasource.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    targets = {entry["target"] for entry in SERVICES["grafana"]["configs"]}
+    (provider,) = yaml.safe_load((ROOT / "deploy/observability/grafana/provisioning.yml").read_text())["providers"]
+    boards = {path.name for path in (ROOT / "deploy/observability/grafana").glob("*.json")}
+    assert {f"{provider['options']['path']}/{name}" for name in boards} <= targets
+
+
+def test_the_pipeline_s_exports_are_what_the_kit_reads(monkeypatch):
+    found = exports("pipeline")
+    port = lambda name: ENV_EXAMPLE[f"{name}_PORT"]  # noqa: E731
+    assert found == exports() | {
+        "PRINCIPAL_KIT_FLINK": f"principal-kit-flink-jobmanager-1@127.0.0.1:{port('FLINK')}",
+        "PRINCIPAL_KIT_FLINK_SQL": f"127.0.0.1:{port('FLINK_SQL')}",
+        "PRINCIPAL_KIT_POSTGRES": f"postgresql://kit:change-me@127.0.0.1:{port('POSTGRES')}/lake",
+        "PRINCIPAL_KIT_CONNECT": f"principal-kit-connect-1@127.0.0.1:{port('CONNECT')}",
+        "PRINCIPAL_KIT_TRINO": f"principal-kit-trino-1@127.0.0.1:{port('TRINO')}",
+    }
+
+
+def test_no_password_is_in_a_file_but_the_placeholder():
+    assert ENV_EXAMPLE["POSTGRES_PASSWORD"] == "change-me"
+    found = re.findall(r"^\s*\w*PASSWORD\w*: (.*)$", TEXT, re.M)
+    assert set(found) == {"${POSTGRES_PASSWORD:-change-me}"}
 
 
 def exports(*profile: str) -> dict[str, str]:

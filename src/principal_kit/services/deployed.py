@@ -1,4 +1,4 @@
-"""What the manifests of `deploy/kubernetes` run: topics and tables, a job's script, the exporter; from the environment.
+"""What `deploy/kubernetes` and compose's profile `pipeline` run: topics and tables, jobs, the exporter; by environment.
 
 For example `python -m principal_kit.services.deployed script fraud`, with PIPELINE_KAFKA and its like set. A command
 starts no server and never prints the catalog's password.
@@ -39,10 +39,10 @@ def settings() -> jobs.Settings:
 
 
 class Application(JobControl):
-    """A Flink application cluster: one JobManager at `address` with one job."""
+    """The JobManager at `address`, of which only the job called `name` is meant (default: whichever it has)."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, name: str = "") -> None:
+        self.address, self.name = address, name
 
     def jobs(self) -> dict[str, str]:
         """Job id to state; none when the JobManager does not answer: without it the job does not run."""
@@ -53,8 +53,13 @@ class Application(JobControl):
 
     @property
     def id(self) -> str:
-        """Its job's id, or an empty text; it changes when the application starts again without high availability."""
-        return next(iter(self.jobs()), "")
+        """The id of its job that began last, or an empty text; every start without high availability has another."""
+        try:
+            known = self.rest("GET", "/jobs/overview")["jobs"]
+        except ServiceError:
+            return ""
+        mine = [job for job in known if self.name in ("", job["name"])]
+        return max(mine, key=lambda job: job["start-time"])["jid"] if mine else ""
 
 
 def applications(text: str) -> dict[str, Application]:
@@ -68,7 +73,7 @@ def applications(text: str) -> dict[str, Application]:
         name, _, address = part.strip().partition("=")
         if name not in jobs.NAMES or not address.rpartition(":")[2].isdecimal():
             raise InvalidArgument(f"PIPELINE_JOBS has {part!r}; expected {'|'.join(jobs.NAMES)}=host:port")
-        found[name] = Application(address)
+        found[name] = Application(address, name)
     return found
 
 
@@ -111,6 +116,53 @@ def prepare(replication: int) -> None:
         raise click.ClickException(str(error)) from error
     click.echo(f"topics made: {', '.join(topic.name for topic in made.create) or 'none'}")
     click.echo(f"tables made: {', '.join(new) or 'none'}")
+
+
+def _resumed(texts: tuple[str, ...]) -> dict[str, str]:
+    """`name=path` as job to checkpoint. Raises InvalidArgument on another form."""
+    found = dict(text.partition("=")[::2] for text in texts)
+    if not all(found.values()) or not found.keys() <= set(jobs.NAMES):
+        raise InvalidArgument(f"--resume has {' '.join(texts)}; expected {'|'.join(jobs.NAMES)}=path")
+    return found
+
+
+def _refuse_second_start(pipeline: Pipeline, names: set[str]) -> None:
+    """A job that has written and is started without its state writes everything again. Raises ServiceError."""
+    for name in sorted(names):
+        written = [
+            s.job for s in tables.snapshots(pipeline.lake, pipeline.settings.namespace, jobs.READS[name]) if s.job
+        ]
+        if written:
+            raise ServiceError(
+                f"{name} does not run and has written before, as job {written[-1]}: name its newest checkpoint, "
+                f"--resume {name}=.../{written[-1]}/chk-N (docker/flink/config.yaml says where they are)"
+            )
+
+
+@main.command("start")
+@click.option("--resume", multiple=True, metavar="JOB=PATH", help="A checkpoint or savepoint that a job goes on from.")
+def start(resume: tuple[str, ...]) -> None:
+    """Make topics and tables; submit the jobs that do not run to the session cluster PIPELINE_FLINK."""
+    from principal_kit.services.flink_cluster import FlinkEndpoint
+
+    address, gateway = variable("PIPELINE_FLINK"), variable("PIPELINE_FLINK_SQL")
+    host, _, port = address.rpartition(":")
+    flink = FlinkEndpoint((host, int(port)), gateway, "", "external")
+    try:
+        paths = _resumed(resume)
+        pipeline = Pipeline(kafka(), flink, settings())
+        ids = {name: Application(address, name).id for name in jobs.NAMES}
+        pipeline.ids = {name: id for name, id in ids.items() if id and flink.job(id).running}
+        new = set(jobs.NAMES) - pipeline.ids.keys()
+        tables.create(pipeline.lake, pipeline.settings.namespace)
+        _refuse_second_start(pipeline, new - paths.keys())
+        for name in sorted(new & paths.keys()):
+            [pipeline.ids[name]] = flink.submit(jobs.script(name, pipeline.settings), resume_from=paths[name])
+        pipeline.start()
+    except KitError as error:
+        raise click.ClickException(str(error)) from error
+    for name, id in sorted(pipeline.ids.items()):
+        click.echo(f"{name}: job {id} {'started' if name in new else 'runs already'}")
 
 
 @main.command("exporter")
