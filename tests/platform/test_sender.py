@@ -23,9 +23,10 @@ class Broker:
     """Takes records; `dies_after` so many, a flush acknowledges none."""
 
     def __init__(self, dies_after=None):
-        self.taken, self.pending, self.most, self.dies_after = [], [], 0, dies_after
+        self.taken, self.pending, self.most, self.dies_after, self.traced = [], [], 0, dies_after, 0
 
-    def send(self, topic, *, key=None, value=None, timestamp_ms=None, partition=None):
+    def send(self, topic, *, key=None, value=None, timestamp_ms=None, partition=None, headers=None):
+        self.traced += bool(headers)
         self.pending.append((topic, key, value, timestamp_ms, partition))
         self.most = max(self.most, len(self.pending))
         return self

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from principal_kit.core.errors import CorruptionError
-from principal_kit.platform import contract, log
+from principal_kit.platform import contract, log, tracing
 
 
 @dataclass(frozen=True)
 class Letter:
-    """A refused record: where it was, when it was sent (ms), its key and value as they were, and the reason."""
+    """A refused record: where it was, when it was sent (ms), its key and value as they were, the reason, and the id of
+    its trace if it had one."""
 
     topic: str
     partition: int
@@ -26,6 +27,7 @@ class Letter:
     key: bytes | None
     value: bytes | None
     sent_ms: int
+    trace_id: str | None = None
 
 
 def parse(record: Any) -> Letter:
@@ -39,7 +41,8 @@ def parse(record: Any) -> Letter:
             f"the record at {record.topic}-{record.partition}-{record.offset} is no dead letter: {error!r}; expected "
             f"headers topic, partition, offset, reason, key"
         ) from error
-    return Letter(topic, partition, offset, reason, headers.get("key"), record.value, record.timestamp)
+    trace = tracing.trace_id(headers.get(tracing.HEADER))
+    return Letter(topic, partition, offset, reason, headers.get("key"), record.value, record.timestamp, trace)
 
 
 def read(consumer: Any, topic: str, *, seconds: float = 30.0) -> list[Letter]:

@@ -20,6 +20,7 @@ import click
 
 from principal_kit.core.clock import Clock, monotonic
 from principal_kit.core.errors import CorruptionError, InvalidArgument, KitError, ServiceError
+from principal_kit.platform import tracing
 from principal_kit.platform.shop import TOPICS, Shop, Workload, generate
 
 HEARTBEAT = b'{"type":"heartbeat"}'
@@ -87,6 +88,7 @@ def send(
     live: bool = False,
     rate: float | None = None,
     patience: float = 60.0,
+    trace_one_in: int = tracing.ONE_IN,
     wall: Clock = time.time,
     clock: Clock = monotonic,
     wait: Callable[[float], None] = time.sleep,
@@ -99,6 +101,7 @@ def send(
         prefix: what the topics' names begin with, in place of `shop.`.
         rate: at most so many records a second.
         patience: seconds for the acknowledgement of one window.
+        trace_one_in: of so many records one is traced; 0 for none. See `tracing.traceparent`.
         live: wait until each record's own moment of sending comes, by `wall`; for a workload that starts now.
 
     Raises InvalidArgument on a window below 1, ServiceError when Kafka refuses a record or does not answer in time:
@@ -119,9 +122,13 @@ def send(
             for record in work.records(sent.records, upto):
                 if live and (early := record.timestamp_ms / 1000 - wall()) > 0.002:
                     wait(early)
+                header = tracing.traceparent(record.value, one_in=trace_one_in)
                 futures.append(
-                    out.send(names[record.topic], key=record.key, value=record.value, timestamp_ms=record.timestamp_ms)
-                )
+                    out.send(
+                        names[record.topic], key=record.key, value=record.value, timestamp_ms=record.timestamp_ms,
+                        headers=[(tracing.HEADER, header)] if header else None,
+                    )
+                )  # fmt: skip
                 sent.bytes += len(record.key or b"") + len(record.value or b"")
             began = clock()
             out.flush(timeout=patience)

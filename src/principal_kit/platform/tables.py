@@ -32,7 +32,7 @@ class Table:
     why: str
 
 
-_SENT = (("event_time", "timestamptz"), ("sent_at", "timestamptz"), ("late", "boolean"))
+_SENT = (("event_time", "timestamptz"), ("sent_at", "timestamptz"), ("late", "boolean"), ("trace_id", "string"))
 DESIGN = (
     Table(
         "clicks",

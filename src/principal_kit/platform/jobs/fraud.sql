@@ -7,6 +7,7 @@ CREATE TEMPORARY TABLE orders_raw (
   type STRING, version STRING, event_id STRING, event_time BIGINT, user_id STRING, card_id STRING,
   product_id STRING, quantity BIGINT, amount_cents BIGINT, discount_cents BIGINT,
   `key` BYTES, `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
+  headers MAP<STRING, BYTES> METADATA VIRTUAL, traceparent AS headers['traceparent'],
   sent_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
   happened_at AS TO_TIMESTAMP_LTZ(CASE WHEN event_time BETWEEN 0 AND ${time_max} THEN event_time ELSE -1 END, 3),
   seen AS PROCTIME(),
@@ -33,7 +34,8 @@ FROM orders_raw;
 CREATE TEMPORARY VIEW orders_once AS
 SELECT event_id, user_id, card_id, product_id, quantity, amount_cents,
   CASE WHEN version = '2' AND discount_cents IS NOT NULL THEN discount_cents ELSE 0 END AS discount_cents,
-  happened_at, sent_at, happened_at < sent_at - INTERVAL '${lateness}' SECOND(3) AS late
+  happened_at, sent_at, happened_at < sent_at - INTERVAL '${lateness}' SECOND(3) AS late,
+  REGEXP_EXTRACT(DECODE(traceparent, 'UTF-8'), '^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$', 1) AS trace_id
 FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY seen) AS copy FROM orders_checked WHERE reason IS NULL
 ) WHERE copy = 1;
@@ -61,7 +63,8 @@ SELECT * FROM orders_in_time MATCH_RECOGNIZE (
 EXECUTE STATEMENT SET BEGIN
 
 INSERT INTO ${lake}.orders
-SELECT event_id, user_id, card_id, product_id, quantity, amount_cents, discount_cents, happened_at, sent_at, late
+SELECT event_id, user_id, card_id, product_id, quantity, amount_cents, discount_cents, happened_at, sent_at, late,
+  trace_id
 FROM orders_once;
 
 INSERT INTO ${lake}.fraud_alerts
@@ -73,7 +76,7 @@ INSERT INTO dead_letters
 SELECT ENCODE(CONCAT_WS('-', `topic`, CAST(`partition` AS STRING), CAST(`offset` AS STRING)), 'UTF-8'), `value`, MAP[
   'reason', ENCODE(reason, 'UTF-8'), 'topic', ENCODE(`topic`, 'UTF-8'),
   'partition', ENCODE(CAST(`partition` AS STRING), 'UTF-8'), 'offset', ENCODE(CAST(`offset` AS STRING), 'UTF-8'),
-  'key', `key`], sent_at
+  'key', `key`, 'traceparent', traceparent], sent_at
 FROM orders_checked WHERE reason <> 'heartbeat';
 
 END;

@@ -6,6 +6,7 @@ CREATE TEMPORARY TABLE moves_raw (
   `value` BYTES, size INT, is_object BOOLEAN,
   type STRING, version STRING, event_id STRING, event_time BIGINT, product_id STRING, quantity BIGINT,
   `key` BYTES, `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
+  headers MAP<STRING, BYTES> METADATA VIRTUAL, traceparent AS headers['traceparent'],
   sent_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
   happened_at AS TO_TIMESTAMP_LTZ(CASE WHEN event_time BETWEEN 0 AND ${time_max} THEN event_time ELSE -1 END, 3),
   seen AS PROCTIME(),
@@ -29,7 +30,8 @@ FROM moves_raw;
 
 CREATE TEMPORARY VIEW moves_once AS
 SELECT event_id, product_id, type, quantity, happened_at, sent_at,
-  happened_at < sent_at - INTERVAL '${lateness}' SECOND(3) AS late
+  happened_at < sent_at - INTERVAL '${lateness}' SECOND(3) AS late,
+  REGEXP_EXTRACT(DECODE(traceparent, 'UTF-8'), '^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$', 1) AS trace_id
 FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY seen) AS copy FROM moves_checked WHERE reason IS NULL
 ) WHERE copy = 1;
@@ -52,7 +54,7 @@ SELECT product_id, window_end, stock, LAG(stock) OVER (PARTITION BY product_id O
 EXECUTE STATEMENT SET BEGIN
 
 INSERT INTO ${lake}.stock_moves
-SELECT event_id, product_id, type, quantity, happened_at, sent_at, late FROM moves_once;
+SELECT event_id, product_id, type, quantity, happened_at, sent_at, late, trace_id FROM moves_once;
 
 INSERT INTO ${lake}.stock_levels SELECT product_id, window_end, delta, stock FROM levels;
 
@@ -63,7 +65,7 @@ INSERT INTO dead_letters
 SELECT ENCODE(CONCAT_WS('-', `topic`, CAST(`partition` AS STRING), CAST(`offset` AS STRING)), 'UTF-8'), `value`, MAP[
   'reason', ENCODE(reason, 'UTF-8'), 'topic', ENCODE(`topic`, 'UTF-8'),
   'partition', ENCODE(CAST(`partition` AS STRING), 'UTF-8'), 'offset', ENCODE(CAST(`offset` AS STRING), 'UTF-8'),
-  'key', `key`], sent_at
+  'key', `key`, 'traceparent', traceparent], sent_at
 FROM moves_checked WHERE reason <> 'heartbeat';
 
 END;

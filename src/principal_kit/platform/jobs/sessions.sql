@@ -7,6 +7,7 @@ CREATE TEMPORARY TABLE clicks_raw (
   `value` BYTES, size INT, is_object BOOLEAN,
   type STRING, version STRING, event_id STRING, event_time BIGINT, user_id STRING, product_id STRING, device STRING,
   `key` BYTES, `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
+  headers MAP<STRING, BYTES> METADATA VIRTUAL, traceparent AS headers['traceparent'],  -- of the few that are traced
   sent_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
   -- The windows' time; a moment before 1970 stands for none or one that cannot be read.
   happened_at AS TO_TIMESTAMP_LTZ(CASE WHEN event_time BETWEEN 0 AND ${time_max} THEN event_time ELSE -1 END, 3),
@@ -35,7 +36,8 @@ FROM clicks_raw;
 
 CREATE TEMPORARY VIEW clicks_once AS
 SELECT event_id, user_id, NULLIF(product_id, '') AS product_id, type, CASE version WHEN '2' THEN device END AS device,
-  happened_at, sent_at, happened_at < sent_at - INTERVAL '${lateness}' SECOND(3) AS late
+  happened_at, sent_at, happened_at < sent_at - INTERVAL '${lateness}' SECOND(3) AS late,
+  REGEXP_EXTRACT(DECODE(traceparent, 'UTF-8'), '^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$', 1) AS trace_id
 FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY seen) AS copy FROM clicks_checked WHERE reason IS NULL
 ) WHERE copy = 1;
@@ -43,7 +45,7 @@ FROM (
 EXECUTE STATEMENT SET BEGIN
 
 INSERT INTO ${lake}.clicks
-SELECT event_id, user_id, product_id, type, device, happened_at, sent_at, late FROM clicks_once;
+SELECT event_id, user_id, product_id, type, device, happened_at, sent_at, late, trace_id FROM clicks_once;
 
 INSERT INTO ${lake}.sessions
 SELECT user_id, window_start, window_end, COUNT(*),
@@ -56,7 +58,7 @@ INSERT INTO dead_letters
 SELECT ENCODE(CONCAT_WS('-', `topic`, CAST(`partition` AS STRING), CAST(`offset` AS STRING)), 'UTF-8'), `value`, MAP[
   'reason', ENCODE(reason, 'UTF-8'), 'topic', ENCODE(`topic`, 'UTF-8'),
   'partition', ENCODE(CAST(`partition` AS STRING), 'UTF-8'), 'offset', ENCODE(CAST(`offset` AS STRING), 'UTF-8'),
-  'key', `key`], sent_at
+  'key', `key`, 'traceparent', traceparent], sent_at
 FROM clicks_checked WHERE reason <> 'heartbeat';
 
 END;
