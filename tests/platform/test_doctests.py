@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["contract", "topics", "tracing"])
+@pytest.mark.parametrize("name", ["cdc", "connectors", "contract", "topics", "tracing"])
 def test_examples(name):
     found = doctest.testmod(importlib.import_module(f"principal_kit.platform.{name}"))
     assert found.attempted > 0

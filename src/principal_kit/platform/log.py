@@ -70,6 +70,15 @@ def require(consumer: Any, topic: str, start: Cut) -> None:
             raise Forgotten(f"{topic}-{partition} begins at offset {begins}, asked from {start[partition]}")
 
 
+def assign(consumer: Any, topic: str, start: Cut) -> None:
+    """Have the consumer go on from a cut, for whoever polls without an end in sight."""
+    from kafka import TopicPartition
+
+    consumer.assign([TopicPartition(topic, p) for p in start])
+    for partition, offset in start.items():
+        consumer.seek(TopicPartition(topic, partition), offset)
+
+
 def _places(consumer: Any, topic: str) -> list[Any]:
     from kafka import TopicPartition
 

@@ -121,11 +121,15 @@ def flink(*, fresh: bool = False, port: int | None = None, version: str | None =
     return _resolve("flink", module, fresh=fresh, port=port, version=version, **options)
 
 
-def postgres(*, fresh: bool = False, port: int | None = None) -> Any:
-    """A `PostgresEndpoint`: PostgreSQL with logical replication on. Arguments and errors as for `redis`."""
+def postgres(*, fresh: bool = False, port: int | None = None, **options: Any) -> Any:
+    """A `PostgresEndpoint`: PostgreSQL with logical replication on. Arguments and errors as for `redis`.
+
+    Args:
+        options: of a new embedded server, which they imply: settings= (any of PostgreSQL's own).
+    """
     from principal_kit.services import postgres_server as module
 
-    return _resolve("postgres", module, fresh=fresh, port=port, version=None)
+    return _resolve("postgres", module, fresh=fresh, port=port, version=None, **options)
 
 
 def connect(*, fresh: bool = False, port: int | None = None, version: str | None = None, **options: Any) -> Any:

@@ -6,6 +6,7 @@ The password is random and only in the endpoint's `dsn`.
 
 from __future__ import annotations
 
+import copy
 import os
 import pwd
 import re
@@ -13,6 +14,7 @@ import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,15 @@ class PostgresEndpoint(Endpoint):
     def connect(self, **options: Any) -> Any:
         """A `psycopg.Connection` in autocommit mode; options go to `psycopg.connect`."""
         return _driver().connect(self.dsn, **{"autocommit": True, "connect_timeout": 10, **options})
+
+    def with_database(self, name: str) -> PostgresEndpoint:
+        """The same server's database `name`, made if it is missing. It is this endpoint that kills and starts it."""
+        with self.connect() as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                connection.execute(f'CREATE DATABASE "{name}"')
+        other = copy.copy(self)
+        other.database, other._process, other._container = name, None, None
+        return other
 
 
 def _driver() -> Any:
@@ -138,8 +149,8 @@ def _make_cluster(folder: Path, password: str) -> Path:
     return data
 
 
-def _command(data: Path, port: int, directory: Path) -> list[str]:
-    settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+def _command(data: Path, port: int, changes: Mapping[str, object], directory: Path) -> list[str]:
+    settings = [f"--{name}={value}" for name, value in (_SETTINGS | dict(changes)).items()]
     return _as_another([binary(), "-D", str(data), "-p", str(port), *settings])
 
 
@@ -154,8 +165,8 @@ def _answers(port: int, password: str, database: str) -> bool:
     return True
 
 
-def start(port: int | None = None) -> PostgresEndpoint:
-    """Start a new embedded server with an empty database `shop`; about two seconds.
+def start(port: int | None = None, *, settings: Mapping[str, object] | None = None) -> PostgresEndpoint:
+    """Start a new embedded server with an empty database `shop`; about two seconds. `settings` go over ours.
 
     Raises MissingPrerequisite without PostgreSQL or psycopg, ServiceError when the port is occupied or it does not come
     up.
@@ -168,7 +179,7 @@ def start(port: int | None = None) -> PostgresEndpoint:
         chosen, password, folder = port or free_port(), secrets.token_urlsafe(18), shared_folder("postgres")
         try:
             data = _make_cluster(folder, password)
-            again = partial(_run, data, folder, chosen, password)
+            again = partial(_run, data, folder, chosen, password, settings or {})
             process = again("postgres")
         except ServiceError as error:
             shutil.rmtree(folder, ignore_errors=True)
@@ -186,11 +197,13 @@ def start(port: int | None = None) -> PostgresEndpoint:
     raise AssertionError("unreachable")
 
 
-def _run(data: Path, folder: Path, port: int, password: str, database: str = DATABASE) -> ServerProcess:
+def _run(
+    data: Path, folder: Path, port: int, password: str, settings: Mapping[str, object], database: str = DATABASE
+) -> ServerProcess:
     # SIGTERM waits for clients to leave; the guardian's SIGKILL after `grace` is what it recovers from anyway.
     deadline = monotonic() + START_SECONDS
     while True:
-        process = ServerProcess("postgres", partial(_command, data, port), grace=3.0, inside=folder)
+        process = ServerProcess("postgres", partial(_command, data, port, settings), grace=3.0, inside=folder)
         try:
             process.wait_ready(partial(_answers, port, password, database), START_SECONDS)
         except ServiceError as error:
