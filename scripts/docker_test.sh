@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts the containers, runs and breaks chapters on them (tests/docker), and leaves nothing behind.
-#   docker_test.sh [binder]     binder: what Binder does with this repository, instead
+#   docker_test.sh [binder|pipeline]  instead: what Binder does with this repository; compose's profile `pipeline`
 #
 # With a Docker daemon at hand it uses that one and the official images. As root on a Debian-like Linux without one it
 # installs Docker and starts a daemon of its own in a temporary folder; where the official images cannot be pulled, that

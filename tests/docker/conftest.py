@@ -32,6 +32,23 @@ def docker(*command: str, check: bool = True, seconds: float = 300, **options) -
     return done
 
 
+DEADLINE = 120.0
+
+
+def eventually(condition, seconds=DEADLINE):
+    """Poll until `condition` is truthy and return it; a poll that raises counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            value = condition()
+        except (OSError, subprocess.SubprocessError, AssertionError):
+            value = None
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"still not so after {seconds:g} s"
+        time.sleep(0.1)
+
+
 def left_over() -> list[str]:
     """Every container, volume and network of the project under test."""
     listings = {"container": ("ps", "-aq"), "volume": ("volume", "ls", "-q"), "network": ("network", "ls", "-q")}
@@ -92,9 +109,8 @@ class Stack:
         )
 
 
-def _images(say) -> None:
+def bring(wanted: dict[str, str], say) -> None:
     """Official images where they can be pulled; else the stand-ins, if this daemon may have them."""
-    wanted = standins.official_images()
     missing = {role: image for role, image in wanted.items() if not standins.exists(image)}
     unpullable = {role: image for role, image in missing.items() if docker("pull", "-q", image, check=False).returncode}
     if unpullable and os.environ.get("PRINCIPAL_KIT_STAND_INS") != "yes":
@@ -113,7 +129,7 @@ def say(pytestconfig):
 
 @pytest.fixture(scope="session")
 def images(say):
-    _images(say)
+    bring(standins.official_images(), say)
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,17 @@ def official_images() -> dict[str, str]:
     }
 
 
+def pipeline_images() -> dict[str, str]:
+    """Those of the profile `pipeline` that there are stand-ins for."""
+    services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
+    flink = (ROOT / "deploy/kubernetes/flink.Dockerfile").read_text().split("ARG FLINK=")[1].split()[0]
+    return {
+        "flink": flink,
+        "postgres": services["postgres"]["image"],
+        "prometheus": services["prometheus"]["image"],
+    }
+
+
 def _kept_root() -> Path:
     """Where this week's Debian root is kept; another week or other certificates of this machine are another file."""
     from principal_kit.services import jars
@@ -115,6 +126,22 @@ def _spark_context(context: Path) -> None:
     shutil.copytree(home / "python", context / "distribution" / "python", dirs_exist_ok=True)
 
 
+def _flink_context(context: Path) -> None:
+    """The official image has Flink's own jars; what deploy/kubernetes/flink.Dockerfile adds must come from there."""
+    from principal_kit.services import jars
+
+    (context / "lib").mkdir(parents=True)
+    shutil.copytree(FOLDER / "flink", context, dirs_exist_ok=True)
+    for name in ("jobmanager", "taskmanager", "sql-gateway"):
+        shutil.copy(context / "bin" / "flink.sh", context / "bin" / f"{name}.sh")
+    (context / "opt").mkdir()
+    for jar in jars.verified("flink").glob("*.jar"):
+        if jar.name.startswith(("flink-sql-gateway-", "flink-sql-client-", "flink-python-")):
+            shutil.copy(jar, context / "opt")
+        elif jar.name.startswith(("flink-", "log4j-", "slf4j-")) and not jar.name.startswith("flink-connector-kafka"):
+            shutil.copy(jar, context / "lib")
+
+
 def make(images: dict[str, str]) -> None:
     """Build every image of `images` that is not there."""
     if not exists(DEBIAN):
@@ -123,9 +150,10 @@ def make(images: dict[str, str]) -> None:
         build(JAVA, FOLDER, FOLDER / "java.Dockerfile", ROOT=DEBIAN)
     if "python" in images and not exists(images["python"]):
         build(images["python"], FOLDER, FOLDER / "python.Dockerfile", ROOT=DEBIAN)
-    if "redis" in images and not exists(images["redis"]):
-        build(images["redis"], FOLDER / "redis", FOLDER / "redis" / "Dockerfile", ROOT=DEBIAN)
-    for role, prepare in (("kafka", _kafka_context), ("spark", _spark_context)):
+    for role in ("redis", "postgres", "prometheus"):
+        if role in images and not exists(images[role]):
+            build(images[role], FOLDER / role, FOLDER / role / "Dockerfile", ROOT=DEBIAN)
+    for role, prepare in (("kafka", _kafka_context), ("spark", _spark_context), ("flink", _flink_context)):
         if role in images and not exists(images[role]):
             with tempfile.TemporaryDirectory(prefix="principal-kit-image-") as folder:
                 prepare(Path(folder) / "context")
@@ -134,4 +162,4 @@ def make(images: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    make(official_images())
+    make(official_images() | pipeline_images())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import threading
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import redis
-from conftest import PROJECT, ROOT, docker, left_over
+from conftest import PROJECT, ROOT, docker, eventually, left_over
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -30,7 +29,6 @@ from principal_kit.services import versions
 from principal_kit.services.endpoint import parse_servers
 
 CORE = {"kafka", "redis", "spark-master", "spark-worker-1", "spark-worker-2", "spark-connect", "book"}
-DEADLINE = 120.0
 RUN = """
 from pathlib import Path
 from principal_kit.course.run import run
@@ -50,20 +48,6 @@ def attached(stack, monkeypatch):
 
     attach()
     return attach
-
-
-def eventually(condition, seconds=DEADLINE):
-    """Poll until `condition` is truthy and return it; a poll that raises counts as not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            value = condition()
-        except (OSError, subprocess.SubprocessError, AssertionError):
-            value = None
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"still not so after {seconds:g} s"
-        time.sleep(0.1)
 
 
 @pytest.fixture(autouse=True)
