@@ -417,6 +417,18 @@ def test_a_rolled_back_table_rolls_its_reader_back(copy_of):
     assert rows(again) == expected
 
 
+def test_a_table_rolled_back_into_the_middle_of_a_commit_is_refused(copy_of):
+    """The rows of a batch's keys are gone there, and their new ones have not come."""
+    records, _ = source(np.random.default_rng(2))
+    committer = copy_of(Topic(records), batch=10)
+    committer.catch_up()
+    table = committer.lake.load_table(committer.name)
+    half = [s.snapshot_id for s in table.snapshots() if s.summary.operation.value != "append"]
+    table.manage_snapshots().rollback_to_snapshot(half[-1]).commit()
+    with pytest.raises(CorruptionError, match="half of a commit; roll it back to"):
+        copy_of(Topic(records))
+
+
 def test_compaction_leaves_the_position_and_an_empty_history_is_refused(copy_of):
     records, _ = source(np.random.default_rng(3))
     committer = copy_of(Topic(records))

@@ -74,8 +74,8 @@ def tables(postgres: Any, password: str, *, name: str = "shop", snapshot: str = 
         postgres: an endpoint with host, port, user, database.
         password: or what stands for it (`ConnectEndpoint.secret`).
         name: of the connector, its slot and its topics.
-        snapshot: Debezium's `snapshot.mode`. "when_needed" takes a new snapshot when the slot was lost; "initial" fails
-            then, and waits for a person.
+        snapshot: Debezium's `snapshot.mode`. "when_needed" takes a new snapshot also when the place where it stopped is
+            no longer in the log; "initial" fails then, and waits for a person.
     """
     config = _debezium(name, postgres, password, (*TABLES, "heartbeat"), snapshot) | {
         # While only other tables change, nothing of ours is in the log, and the slot would not move on.

@@ -62,16 +62,19 @@ class Replica:
                 admin.close()
             producer = self._kafka.producer(acks="all", enable_idempotence=True)
             self._open.append(producer)
+            made = {}
             for name in self._names:
                 consumer = self._kafka.consumer(isolation_level="read_committed", enable_auto_commit=False)
                 self._open.append(consumer)
-                self._committers[name] = Committer(
+                made[name] = Committer(
                     self._lake, f"{self._namespace}.{name}", consumer, self._design.topic(name),
                     letters=(producer, letters), batch=self._batch, on_step=self._on_step,
                 )  # fmt: skip
+            self._committers = made
         return self._committers
 
     def __getitem__(self, name: str) -> Committer:
+        """The committer of one table."""
         return self._start()[name]
 
     @property

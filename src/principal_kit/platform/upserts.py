@@ -25,6 +25,7 @@ from principal_kit.platform import cdc
 BATCH = 10_000
 OWN = (("_snapshot", "long"), ("_lsn", "long"))
 """Columns beside the source's: the version of each row. A sweep needs the first; the second is for whoever looks."""
+_PARTIAL = {"cdc.partial": "true"}  # pyiceberg makes a snapshot of each delete; only the last of a commit is a state
 
 
 @dataclass
@@ -194,6 +195,8 @@ class Committer:
         rows here are from before the change, so all get the default, in the commit that adds the column. Memory: the
         whole table, if there is a default.
         """
+        from pyiceberg.expressions import AlwaysTrue
+
         there = self._schema()
         if there is None:
             self._table = _create(self.lake, self.name, columns)
@@ -211,7 +214,8 @@ class Committer:
                 update.update_column(name, _type(wider))
         if rows is not None and len(rows):
             table = _filled(rows, transaction.table_metadata.schema(), defaults)
-            transaction.overwrite(table, snapshot_properties=self._committed.to_properties())
+            transaction.delete(AlwaysTrue(), snapshot_properties=_PARTIAL)
+            transaction.append(table, snapshot_properties=self._committed.to_properties())
         self._on_step("written")
         self._table = transaction.commit_transaction()
         self._on_step("committed")
@@ -232,9 +236,9 @@ class Committer:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Delete operation did not match")  # as when all keys are new
             if newest and self._table.current_snapshot() is not None:
-                transaction.delete(In(self.key, set(newest)), snapshot_properties=properties)
+                transaction.delete(In(self.key, set(newest)), snapshot_properties=_PARTIAL)
             if batch.sweep:
-                transaction.delete(LessThan("_snapshot", batch.sweep), snapshot_properties=properties)
+                transaction.delete(LessThan("_snapshot", batch.sweep), snapshot_properties=_PARTIAL)
         transaction.append(_arrow(rows, self._table.schema()), snapshot_properties=properties)
         self._on_step("written")
         self._table = transaction.commit_transaction()
@@ -275,11 +279,16 @@ class Committer:
 def position(table: Any) -> cdc.Position | None:
     """What the newest snapshot that has one says (one by a compaction leaves it to its ancestors). None if it is empty.
 
-    Raises CorruptionError when no snapshot that is kept has one: beginning anywhere would be a guess.
+    Raises CorruptionError when no snapshot that is kept has one: beginning anywhere would be a guess; and for a table
+    that was rolled back into the middle of a commit.
     """
     snapshot = table.current_snapshot() if table is not None else None
     if snapshot is None:
         return None
+    if snapshot.summary.get("cdc.partial"):
+        raise CorruptionError(
+            f"{table.name()} stands at a snapshot with half of a commit; roll it back to {snapshot.parent_snapshot_id}"
+        )
     while snapshot is not None:
         found = cdc.Position.from_properties(snapshot.summary)
         if found is not None:
