@@ -31,12 +31,15 @@ nearer than the hour beyond which a broker refuses a timestamp."""
 
 
 def producer(bootstrap: str, **settings: Any) -> Any:
-    """A KafkaProducer that is idempotent, waits for every in-sync replica, and batches for throughput."""
+    """A KafkaProducer that is idempotent, waits for every in-sync replica, and batches for throughput.
+
+    It compresses: for a microsecond of CPU a record, events of JSON take a sixth of the log, disks and network.
+    """
     from kafka import KafkaProducer
 
+    batches = {"linger_ms": 20, "batch_size": 256 * 1024, "compression_type": "zstd"}
     return KafkaProducer(
-        bootstrap_servers=bootstrap,
-        **{"acks": "all", "enable_idempotence": True, "linger_ms": 20, "batch_size": 256 * 1024, **settings},
+        bootstrap_servers=bootstrap, **{"acks": "all", "enable_idempotence": True, **batches, **settings}
     )
 
 

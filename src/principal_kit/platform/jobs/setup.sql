@@ -1,5 +1,8 @@
 SET 'pipeline.name' = '${job}';
 SET 'table.local-time-zone' = 'UTC';
+-- A view that several statements read is planned once, with the columns of all. Else each gets a copy of its own: every
+-- record would be checked three times, and its id kept in two states.
+SET 'table.optimizer.reuse-optimize-block-with-digest-enabled' = 'true';
 
 CREATE CATALOG ${catalog} WITH (${catalog_options});
 
