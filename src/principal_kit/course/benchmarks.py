@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from principal_kit.core.errors import CorruptionError, KitError
-from principal_kit.course import project
+from principal_kit.course import pipeline_figure, project
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FIGURE = "book/_static/benchmarks.svg"
 PAGE = "book/benchmarks.md"
+OWN_FIGURES = {"pipeline": pipeline_figure}
+"""Topics that have a figure of their own, book/_static/benchmarks-TOPIC.svg, and the module that draws it."""
 _PART = re.compile(r"(% begin (\w+)[^\n]*\n).*?(% end \2\n)", re.DOTALL)
 # Facts of every machine() that are told elsewhere, or had no part; a topic names the packages that had one.
 _UNINVOLVED = {
@@ -177,11 +179,30 @@ def _topic(report: dict) -> str:
     groups = dict.fromkeys(row["group"] for row in (*report["races"], *report["bounds"]))
     judged = [table for group in groups for table in _tables(report, group, with_bar=True)]
     rest = [table for group in groups for table in _tables(report, group, with_bar=False)]
-    parts = [f"### {report['title']}", *judged]
+    parts = [f"### {report['title']}", *_own_figure(report), *judged]
     if rest:
         parts.append(":::{dropdown} Measured without a bar\n" + "\n\n".join(rest) + "\n:::")
     parts.append(f"{provenance(report)} Run it again: `python benchmarks/{report['topic']}.py --record`.")
     return "\n\n".join(parts)
+
+
+def _own_figure(report: dict) -> list[str]:
+    module = OWN_FIGURES.get(report["topic"])
+    if module is None:
+        return []
+    name = _own_path(report)
+    return [
+        f"""```{{figure}} {name.removeprefix("book/")}
+:name: fig-benchmarks-{report["topic"]}
+:alt: {module.alt(report)}
+
+{module.finding(report)}.
+```"""
+    ]
+
+
+def _own_path(report: dict) -> str:
+    return f"book/_static/benchmarks-{report['topic']}.svg"
 
 
 def _tables(report: dict, group: str, *, with_bar: bool) -> list[str]:
@@ -292,16 +313,20 @@ def _scale(axes: Axes, rows: Sequence[Bar]) -> None:
 def digest(rows: Sequence[Bar]) -> str:
     """What the figure shows, as a checksum that is written into it."""
     shown = [[row.what, row.against, row.margin, row.met] for row in rows]
+    return _digest(shown)
+
+
+def _digest(shown: object) -> str:
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
 
 
-def _save(rows: Sequence[Bar], path: Path) -> None:
+def _save(figure: Figure, digest: str, path: Path) -> None:
     import matplotlib
 
     from principal_kit.course import plot
 
     with matplotlib.rc_context(plot.style()):
-        draw(rows).savefig(path, metadata={"Date": None, "Creator": None, "Description": f"results {digest(rows)}"})
+        figure.savefig(path, metadata={"Date": None, "Creator": None, "Description": f"results {digest}"})
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────
@@ -312,8 +337,14 @@ def write() -> list[Path]:
     root, found = project.root(), reports()
     page, figure = root / PAGE, root / FIGURE
     page.write_text(render(page.read_text(encoding="utf-8"), found), encoding="utf-8")
-    _save(bars(found), figure)
-    return [page, figure]
+    rows = bars(found)
+    _save(draw(rows), digest(rows), figure)
+    written = [page, figure]
+    for report in found:
+        if report["topic"] in OWN_FIGURES:
+            _save(OWN_FIGURES[report["topic"]].draw(report), _digest(report["bounds"]), root / _own_path(report))
+            written.append(root / _own_path(report))
+    return written
 
 
 def problems() -> list[str]:
@@ -321,7 +352,10 @@ def problems() -> list[str]:
     root, found = project.root(), reports()
     text = (root / PAGE).read_text(encoding="utf-8")
     stale = [PAGE] if render(text, found) != text else []
-    figure = root / FIGURE
-    if not figure.exists() or f"results {digest(bars(found))}" not in figure.read_text(encoding="utf-8"):
-        stale.append(FIGURE)
+    figures = {FIGURE: digest(bars(found))}
+    figures |= {_own_path(r): _digest(r["bounds"]) for r in found if r["topic"] in OWN_FIGURES}
+    for name, wanted in figures.items():
+        figure = root / name
+        if not figure.exists() or f"results {wanted}" not in figure.read_text(encoding="utf-8"):
+            stale.append(name)
     return [f"{name} is not what benchmarks/results says: `principal-kit benchmarks` writes it" for name in stale]
