@@ -103,7 +103,7 @@ def test_a_full_disk_ends_the_broker_and_nothing_that_was_acknowledged_is_lost(k
         pipeline.prepare()
         work = generate(Shop(events=150_000))
         progress, window = sender.Progress(tmp_path / "progress"), 2_000
-        out = sender.producer(kafka.bootstrap_servers)
+        out = sender.producer(kafka.bootstrap_servers, compression_type=None)  # as many bytes as it looks
         sender.send(work, out, progress=progress, prefix="disk.", window=window, stop=4_000)
         if volume is None:
             try:
