@@ -61,9 +61,11 @@ class CProducer:
             "message.timeout.ms": 60_000, "delivery.report.only.error": True, "log_level": 0,
         })  # fmt: skip
 
-    def send(self, topic: str, *, key: bytes, value: bytes, timestamp_ms: int) -> CProducer:
+    def send(self, topic: str, *, key: bytes, value: bytes, timestamp_ms: int, headers: Any = None) -> CProducer:
         """Queue one record; an error is kept for `get` and `flush`."""
-        self._producer.produce(topic, value, key, on_delivery=self._report, timestamp=timestamp_ms)
+        self._producer.produce(
+            topic, value, key, on_delivery=self._report, timestamp=timestamp_ms, headers=headers or None
+        )
         return self
 
     def _report(self, error: Any, _: Any) -> None:
@@ -259,6 +261,8 @@ def live(rate: int, interval: float, warm: float, steady: float, client: str, na
             try:
                 producer.stdout.readline()  # it has drawn its shop
                 time.sleep(begins + warm - time.time())
+                if producer.poll() is not None:
+                    raise click.ClickException("the producer failed")
                 result = _watch(pipeline, steady)
                 producer.stdin.write("on\n")  # the rest of the day as fast as it goes, for the audit
                 producer.stdin.flush()
