@@ -49,8 +49,8 @@ TIMES = st.integers(0, 10**6)
 
 
 @given(TIMES, TIMES, TIMES, st.none() | st.tuples(TIMES, TIMES), st.none() | TIMES)
-def test_spans_follow_each_other_without_gaps_whatever_clocks_say(happened, sent, committed, checkpoint, visible):
-    parts = spans(Moments(happened, sent, committed, checkpoint, visible))
+def test_spans_follow_each_other_without_gaps_whatever_clocks_say(happened, sent, snapshot, checkpoint, visible):
+    parts = spans(Moments(happened, sent, snapshot, checkpoint, visible))
     assert parts[0].begin == happened
     assert all(a.end == b.begin for a, b in itertools.pairwise(parts))
     assert all(part.seconds >= 0 for part in parts)
@@ -60,7 +60,7 @@ def test_spans_follow_each_other_without_gaps_whatever_clocks_say(happened, sent
 def test_the_way_of_a_row():
     assert spans(Moments(0, 100, 5_000, (2_000, 2_500), 6_000)) == [
         Span("at the sender", 0, 100), Span("in the log and in the job", 100, 2_000), Span("checkpoint", 2_000, 2_500),
-        Span("commit", 2_500, 5_000), Span("until it is read", 5_000, 6_000),
+        Span("snapshot", 2_500, 5_000), Span("catalog, until it is read", 5_000, 6_000),
     ]  # fmt: skip
 
 
@@ -98,10 +98,16 @@ def test_a_trace_goes_from_the_producer_into_tables_and_dead_letters(make_pipeli
         assert traced
         assert traced == ids[f"shop.{name}"] - refused
         times = tracing.checkpoint_times(pipeline.flink, pipeline.ids[job])
-        ways = tracing.follow(pipeline.lake, pipeline.settings.namespace, name, checkpoints=times, reads=[1 << 50])
+        ways = tracing.follow(
+            pipeline.lake,
+            pipeline.settings.namespace,
+            name,
+            checkpoints=times,
+            reads=[(1 << 49, 0), (1 << 50, 1 << 50)],
+        )
         assert set(ways) == traced
         assert any(way.checkpoint for way in ways.values())
-        assert all(way.sent <= way.committed <= way.visible for way in ways.values())
+        assert all(way.sent <= way.snapshot < way.visible == 1 << 50 for way in ways.values())
     assert refused == {x.trace_id for x in dead_letters.distinct(pipeline.letters()) if x.trace_id}
     assert refused & ids["shop.orders"]
     pipeline.stop()

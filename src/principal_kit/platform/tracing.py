@@ -62,14 +62,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Moments:
-    """What is known about one traced row: `committed` is its snapshot's moment, `checkpoint` began and ended then.
+    """What is known about one traced row: `snapshot` is when that was made, `checkpoint` when it began and ended.
 
-    All in ms since 1970; the checkpoint's are None when Flink has forgotten them, `visible` when nobody has read it.
+    All in ms since 1970; the checkpoint's are None when Flink has forgotten them, `visible` when nobody has seen it.
+    Iceberg stamps a snapshot when it makes it, before it asks the catalog to point to it: how long that took is in
+    `visible` alone.
     """
 
     happened: int
     sent: int
-    committed: int
+    snapshot: int
     checkpoint: tuple[int, int] | None = None
     visible: int | None = None
 
@@ -79,11 +81,11 @@ def spans(known: Moments) -> list[Span]:
     marks = [("at the sender", known.sent)]
     if known.checkpoint is not None:
         marks += [("in the log and in the job", known.checkpoint[0]), ("checkpoint", known.checkpoint[1])]
-        marks += [("commit", known.committed)]
+        marks += [("snapshot", known.snapshot)]
     else:
-        marks += [("in the log, in the job, commit", known.committed)]
+        marks += [("in the log, in the job, snapshot", known.snapshot)]
     if known.visible is not None:
-        marks += [("until it is read", known.visible)]
+        marks += [("catalog, until it is read", known.visible)]
     out, at = [], known.happened
     for name, end in marks:
         end = max(at, end)  # clocks of two machines may differ by more than a step took
@@ -98,13 +100,13 @@ def follow(
     table: str,
     *,
     checkpoints: Mapping[int, tuple[int, int]] | None = None,
-    reads: Iterable[int] = (),
+    reads: Iterable[tuple[int, int]] = (),
 ) -> dict[str, Moments]:
     """Trace id to what is known about its row, for every traced row of an event table.
 
     Args:
         checkpoints: number to when it was begun and complete, of the job that writes the table.
-        reads: when somebody read the table (ms): the first after a commit is when its rows were seen.
+        reads: when somebody read the table, and the moment of the newest snapshot that was there to see (both ms).
 
     O(rows of the table) to read, as snapshots do not know which rows are traced; a traced share of the day in memory.
     """
@@ -119,7 +121,7 @@ def follow(
             from_snapshot_id_exclusive=snapshot.parent_snapshot_id, to_snapshot_id_inclusive=snapshot.snapshot_id,
             row_filter="trace_id is not null", selected_fields=("trace_id", "event_time", "sent_at"),
         ).to_arrow()  # fmt: skip
-        visible = next((at for at in seen if at >= snapshot.timestamp_ms), None)
+        visible = next((at for at, newest in seen if newest >= snapshot.timestamp_ms), None)
         begun = (checkpoints or {}).get(int(number)) if number else None
         for row in rows.to_pylist():
             found[row["trace_id"]] = Moments(
