@@ -87,7 +87,9 @@ def tables(postgres: Any, password: str, *, name: str = "shop", snapshot: str = 
 
 def outbox(postgres: Any, password: str, *, name: str = "events") -> Connector:
     """The outbox: rows become events, each in the topic of its aggregate's kind, keyed by the aggregate's id."""
-    config = _debezium(name, postgres, password, ("outbox",), "initial") | {
+    # No snapshot: the table is always empty, so one would save no position, and a worker killed before its first event
+    # would take another, behind events that nobody has read. Without one it begins where the slot was made.
+    config = _debezium(name, postgres, password, ("outbox",), "no_data") | {
         "tombstones.on.delete": "false",
         "transforms": "outbox",
         "transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter",

@@ -1,4 +1,3 @@
-# ruff: noqa: D103  (a draft: it moves to tests/platform once it has been run)
 """Change data capture on real servers: PostgreSQL, Debezium on Kafka Connect, Kafka, Iceberg; killed and compared.
 
 One PostgreSQL, one Kafka and one worker for all tests; each test has a database, a connector and tables of its own.
