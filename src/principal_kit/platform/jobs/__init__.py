@@ -177,6 +177,7 @@ def _head() -> str:
 
 
 def _statements(script: str) -> list[str]:
-    """Split a script of ours at its semicolons; quotes and comments may have some too."""
+    """Split a script of ours at its semicolons; quotes and comments may have some too. Comments above go."""
     parts = re.findall(r"(?:'(?:[^']|'')*'|--[^\n]*|[^;'])+", script)
-    return [part.strip() for part in parts if re.sub(r"--[^\n]*", "", part).strip()]
+    bare = (re.sub(r"\A(?:\s*--[^\n]*\n?)*", "", part).strip() for part in parts)
+    return [part for part in bare if part]
