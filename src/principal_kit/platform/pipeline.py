@@ -152,8 +152,9 @@ class Pipeline:
                         raise ServiceError(f"{_TRANSIENT} within {seconds:.0f} s: {lag} records are not read yet")
                     wait(0.3)
                 wait(1.0)  # watermarks go out five times a second; then the windows' rows are on their way
-                for id in self.ids.values():
-                    self.flink.checkpoint(id, seconds=max(1.0, deadline - clock()))
+                left = max(1.0, deadline - clock())
+                with ThreadPoolExecutor(max(1, len(self.ids))) as pool:
+                    list(pool.map(lambda id, left=left: self.flink.checkpoint(id, seconds=left), self.ids.values()))
                 if self._restarts() == before:
                     return
                 if clock() > deadline:
