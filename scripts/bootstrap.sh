@@ -264,5 +264,9 @@ sets=()
 # Flink takes 700 MB, and one chapter needs it. CHAPTER: the one to be run, by number or slug, several, or --all.
 case "$PURPOSE ${CHAPTER:-}" in test\ * | *--all* | *2[.-]1*) sets=(--all) ;; esac
 "$BIN/python" -m principal_kit.services.jars fetch ${sets[@]+"${sets[@]}"}
+if [ ${#sets[@]} -gt 0 ]; then
+  # Jobs in Python are one part of one topic: without their environment the chapter says so and goes on.
+  "$BIN/python" -m principal_kit.services.pyflink_environment || say "without PyFlink: jobs in Python are left out"
+fi
 "$BIN/python" -m principal_kit.course.site
 finish

@@ -33,7 +33,6 @@ else
   begin "Tests, with coverage"
   status=0
   if [ -n "$problems" ]; then say "failed so far:$problems"; fi
-  "$BIN/python" -m principal_kit.services.pyflink_environment || say "without PyFlink: the tests of its jobs are skipped"
   # Two processes, each with servers of its own; a file stays in one, since its tests share what they started.
   "$BIN/pytest" -n 2 --dist loadfile --cov --cov-report=term --durations=10 || status=$?
 fi
