@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """Exercises 2.1.i and 2.1.j: the reference solution passes, and plausible wrong ones fail where they should."""
 
 import itertools
