@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 
 import pytest
@@ -140,6 +141,23 @@ def test_two_fetches_at_once_both_end_well(cache, maven):
         thread.join()
     assert len(outcomes) == 4
     assert jars.problems("demo", jars.directory("demo")) == []
+    assert leftovers(cache) == []
+
+
+def test_a_whole_set_that_came_meanwhile_stays_where_it_is(cache, maven, monkeypatch):
+    """It was moved away and replaced by its equal, and for a moment whoever looked found nothing."""
+    maven()
+    copy_set, there = jars._copy_set, jars.directory("demo")
+
+    def slower(name):
+        target = copy_set(name)
+        shutil.copytree(target, there)
+        slower.other = there.stat().st_ino
+        return target
+
+    monkeypatch.setattr(jars, "_copy_set", slower)
+    jars.fetch("demo")
+    assert there.stat().st_ino == slower.other
     assert leftovers(cache) == []
 
 

@@ -71,8 +71,16 @@ def problems(name: str, folder: Path) -> list[str]:
     return (
         [f"{jar} is missing" for jar in sorted(wanted.keys() - found)]
         + [f"{jar} does not belong there" for jar in sorted(found - wanted.keys())]
-        + [f"{jar} fails its checksum" for jar in sorted(wanted.keys() & found) if sha256(folder / jar) != wanted[jar]]
+        + [f"{jar} fails its checksum" for jar in sorted(wanted.keys() & found) if not _is(folder / jar, wanted[jar])]
     )
+
+
+def _is(file: Path, digest: str) -> bool:
+    """Whether the file has that checksum; one that another fetch has just moved away has not."""
+    try:
+        return sha256(file) == digest
+    except FileNotFoundError:
+        return False
 
 
 def verified(name: str) -> Path:
@@ -154,7 +162,7 @@ def fetch(name: str) -> bool:
         )
     stale = Path(tempfile.mkdtemp(prefix=".stale-", dir=final.parent))
     try:
-        if final.is_dir():
+        if final.is_dir() and problems(name, final):  # a whole one has come meanwhile: it stays, others may be reading
             os.rename(final, stale / "old")
         os.rename(target, final)
     except OSError:  # the other fetch won the race
