@@ -239,6 +239,16 @@ def test_two_writes_have_a_moment_between_them(shop, event_first, orders, events
     assert (found, len(sent)) == (orders, events)
 
 
+def equals_in_the_end(shop):
+    """Without transactions a mark may overtake other topics' records, so one look after it proves nothing."""
+
+    def equal():
+        settle(shop)
+        return differences(shop) == []
+
+    upserts.wait_until(equal, "a copy that equals its source")
+
+
 def test_without_exactly_once_a_killed_worker_sends_again_and_the_copy_is_the_same(shop):
     """Its offsets are saved once a minute, and it dies before that: it begins with the snapshot, on the old slot."""
     apart = {f"{what}.storage.topic": f"loose-{what}" for what in ("config", "offset", "status")}
@@ -247,14 +257,13 @@ def test_without_exactly_once_a_killed_worker_sends_again_and_the_copy_is_the_sa
         password = loose.secret("password", shop.postgres.password)
         loose.put(shop.name, shop.design.config | {"database.password": password})
         loose.wait(shop.name)
+        equals_in_the_end(shop)  # before the day: its ALTER rewrites a table, which a snapshot under way sees as empty
         shop_database.run(shop.connection, day(40))
-        settle(shop)
-        assert differences(shop) == []
+        equals_in_the_end(shop)
         shop.connection.execute("DELETE FROM orders WHERE id = (SELECT min(id) FROM orders)")
         loose.kill()
         loose.start()
         loose.wait(shop.name)
-        settle(shop)
-        assert differences(shop) == []
+        equals_in_the_end(shop)
     read = Counter(e["after"]["id"] for e in envelopes(shop, "orders") if e["op"] == "r")
     assert max(read.values()) == 2, "or this test shows nothing"

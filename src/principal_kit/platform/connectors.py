@@ -188,7 +188,8 @@ def mark(connection: Any, kafka: Any, connector: Connector, *, seconds: float = 
 
     One task reads the log in the order of commits, so what was committed before the mark is in Kafka before it. A
     snapshot has no such order: its row of the mark may come before another table's rows. So if the mark comes out of
-    one, it is written again, and waited for in the stream behind it. Raises ServiceError after `seconds`.
+    one, it is written again, and waited for in the stream behind it. For a worker with exactly-once sources: without,
+    records of several topics arrive in any order. Raises ServiceError after `seconds`.
     """
     text, topic = uuid.uuid4().hex, connector.topic("heartbeat")
     consumer = kafka.consumer(isolation_level="read_committed")
