@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What CI runs, but for the containers (docker_test.sh). Later steps run even when an earlier one failed, so that one run tells everything; the exit status is
-# that of all of them, and pytest's own closing line comes last.
+# What CI runs, but for the containers (docker_test.sh). Later steps run even when an earlier one failed, so that one run
+# tells everything; the exit status is that of all of them, and pytest's own closing line comes last.
 #   test.sh [--fast]     --fast: lint, and the tests that start no server and open no browser
 # shellcheck source-path=SCRIPTDIR
 set -e
