@@ -218,6 +218,9 @@ def _configuration(bootstrap: str, port: int, folder: Path, exactly_once: bool) 
         "session.timeout.ms": 6000,
         "heartbeat.interval.ms": 1500,
         "scheduled.rebalance.max.delay.ms": 0,
+        # A worker reads its offsets to their end before it answers, and cannot pass a transaction that a killed one
+        # left open: a minute by default, which is longer than we wait for it.
+        "producer.transaction.timeout.ms": 10_000,
         "config.providers": "file",
         "config.providers.file.class": "org.apache.kafka.common.config.provider.FileConfigProvider",
         "config.providers.file.param.allowed.paths": folder,

@@ -104,6 +104,11 @@ def _configuration(data: Path, port: int, controller_port: int) -> dict[str, obj
         "share.coordinator.state.topic.min.isr": 1,
         "share.coordinator.state.topic.num.partitions": 4,
         "log.cleaner.dedupe.buffer.size": 4 << 20,
+        # A broker that was killed may not register again while its old session lasts (9 s by default), and what a
+        # killed producer left open hides all that is behind it from whoever reads committed records only.
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
     }
 
 
