@@ -57,14 +57,14 @@ def _debezium(name: str, postgres: Any, password: str, tables: Iterable[str], sn
         "publication.autocreate.mode": "filtered",  # the tables below, not all: others' changes are not even sent
         "table.include.list": ",".join(f"public.{table}" for table in tables),
         "snapshot.mode": snapshot,
-        "exactly.once.support": "requested",
+        "exactly.once.support": "required",  # a worker that has it not switched on refuses the connector
         "poll.interval.ms": "50",
         "retriable.restart.connector.wait.ms": "1000",  # after a lost database: ten seconds by default
         "topic.creation.default.replication.factor": "1",
         "topic.creation.default.partitions": "1",  # a table's order, and the end of its snapshot, are one partition's
         "topic.creation.default.cleanup.policy": "delete",
         "topic.creation.default.retention.ms": "-1",
-        "skipped.operations": "none",  # a TRUNCATE is then a dead letter; by default nobody hears of it
+        "skipped.operations": "none",  # by default nobody hears of a TRUNCATE
     }
 
 
