@@ -6,6 +6,7 @@ import threading
 from dataclasses import asdict
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,6 +137,19 @@ def test_what_was_appended_is_loaded_and_snapshots_change_nothing(store):
     with pytest.raises(Rejected, match=r"refund of 900 cents, when 599 of those paid are left"):
         store.handle("o", Command("refund", 900))
     assert len(store.events("o")) == 7
+
+
+@integration
+def test_lives_are_drawn_from_the_seed_and_end_everywhere(store):
+    lives = {}
+    for name in ("a", "b"):
+        rng = np.random.default_rng(7)
+        lives[name] = [event_sourcing.live(store, f"{name}-{n}", 900, rng) for n in range(40)]
+    assert lives["a"] == lives["b"]
+    assert {o.status for o in lives["a"]} == {"placed", "paid", "packed", "shipped", "delivered", "cancelled"}
+    assert any(o.status == "delivered" and o.refunded for o in lives["a"])
+    assert store.streams() == sorted(f"{name}-{n}" for name in "ab" for n in range(40))
+    assert store.load("a-7") == lives["a"][7]
 
 
 @integration

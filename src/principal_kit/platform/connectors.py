@@ -148,6 +148,19 @@ def apply(connect: Any, wanted: Iterable[Connector], *, seconds: float = 60.0) -
     return todo
 
 
+def envelopes(kafka: Any, connector: Connector, table: str) -> list[tuple[Any, dict[str, Any]]]:
+    """All that a table's topic holds and a careful reader may see: each record with the envelope in it. O(topic).
+
+    Raises what `log.read` raises.
+    """
+    consumer, topic = kafka.consumer(isolation_level="read_committed"), connector.topic(table)
+    try:
+        records = list(log.read(consumer, topic, log.beginning(consumer, topic), log.ends(consumer, topic)))
+    finally:
+        consumer.close()
+    return [(record, json.loads(record.value)["payload"]) for record in records if record.value]
+
+
 # ── The slot ─────────────────────────────────────────────────────────────────────────────────────
 class Slot(NamedTuple):
     """A replication slot: is it read, bytes of the log `kept` for it, and bytes its reader is `behind`.
