@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -25,7 +26,9 @@ from principal_kit.platform.event_sourcing import (
     decide,
     evolve,
     replay,
+    waits,
 )
+from principal_kit.platform.upserts import wait_until
 
 commands = st.lists(st.builds(Command, st.sampled_from(sorted(RULES)), st.sampled_from([0, 1, 300, 900])), max_size=40)
 # Chance alone rarely gets an order far: most runs begin with one that goes well for a while.
@@ -176,6 +179,20 @@ def test_of_two_who_loaded_the_same_version_the_second_is_refused(store, connect
     with pytest.raises(Conflict, match="more than 1 events"):
         other.append("o", version[1], [Event("cancelled")])
     assert other.append("o", 2, FOUR[2:]) == 4
+
+
+@integration
+def test_of_two_who_append_at_once_the_second_waits_at_the_key_and_is_refused(store, connect):
+    store.append("o", 0, FOUR[:1])
+    first, second = Store(connect()), Store(connect())
+    assert not waits(store.connection, second)
+    with ThreadPoolExecutor(1) as pool, first.connection.transaction():
+        first.append("o", 1, [FOUR[1]])
+        refused = pool.submit(second.append, "o", 1, [Event("cancelled")])
+        wait_until(lambda: waits(store.connection, second), "the second waits", seconds=10)
+    with pytest.raises(Conflict, match="more than 1 events"):
+        refused.result()
+    assert store.events("o") == FOUR[:2]
 
 
 @integration

@@ -80,7 +80,7 @@ def tables(postgres: Any, password: str, *, name: str = "shop", snapshot: str = 
     """
     config = _debezium(name, postgres, password, (*TABLES, "heartbeat"), snapshot) | {
         # While only other tables change, nothing of ours is in the log, and the slot would not move on.
-        "heartbeat.interval.ms": "2000",
+        "heartbeat.interval.ms": "1000",
         "heartbeat.action.query": "UPDATE heartbeat SET at = now() WHERE id = 1",
     }
     return Connector(name, config, "a copy of the shop's tables for whoever must not query the shop")

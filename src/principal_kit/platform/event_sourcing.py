@@ -109,6 +109,13 @@ def replay(events: Iterable[Event], start: Order | None = None) -> Order:
     return reduce(evolve, events, start or Order())
 
 
+def waits(connection: Any, store: Store) -> bool:
+    """Whether a statement of `store` waits for another transaction, asked through a connection of the caller's."""
+    pid = store.connection.info.backend_pid
+    asked = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
+    return bool(connection.execute(asked, (pid,)).fetchone()[0])
+
+
 def live(store: Store, stream: str, cents: int, rng: np.random.Generator) -> Order:
     """An order of `cents` lives its life: it gets some way to its delivery; of those that can, three in ten are
     cancelled, and three in ten of the delivered are given back in part. Returns it as it is then.
