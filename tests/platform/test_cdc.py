@@ -382,7 +382,7 @@ def test_any_redelivery_adds_up_to_the_source(seed, changes):
 @settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(5, 30), min_size=1, max_size=3))
 def test_any_redelivery_and_any_cut_give_the_same_table(lake, seed, batches):
-    """A new life of the committer after each batch: it knows what the table says, and nothing else."""
+    """A new life of the committer every few batches: it knows what the table says, and nothing else."""
     records, expected = source(np.random.default_rng(seed))
     topic, name = Topic(records), f"test.cut{seed}_{abs(hash(tuple(batches)))}"
     while True:
