@@ -104,6 +104,15 @@ def test_rows_of_the_snapshot_that_come_again_behind_the_stream_undo_nothing():
     assert (reader.redelivered, reader.position.stream) == (3, (115, 120))
 
 
+def test_the_first_change_after_a_snapshot_that_had_no_row_of_the_table_is_not_taken_for_an_old_one():
+    """Nothing tells this reader of the snapshot, and the stream behind one begins without a commit before it."""
+    life = [event("c", 1, {"id": 1}, 110, commit=105), event("d", 1, None, 120, commit=115)]
+    first, then = event("c", 2, {"id": 2}, 500), event("c", 3, {"id": 3}, 520, commit=510)
+    reader = cdc.Reader()
+    assert [c.key for c in read(reader, *life, first, then)] == [1, 1, 2, 3]
+    assert read(reader, *life, first) == [], "and when it comes again it is one"
+
+
 def truncate(lsn, **options):
     return None, event("t", None, None, lsn, **options)[1]
 

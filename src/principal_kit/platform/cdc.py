@@ -223,7 +223,10 @@ class Reader:
                 self.redelivered += 1
                 return None
             return Version(lsn, 0)
-        at = (int(json.loads(source["sequence"])[0] or 0), lsn)  # the commit before it, and its own place
+        commit = int(json.loads(source["sequence"])[0] or 0)  # of the transaction before; none behind a snapshot
+        if not commit and lsn > before.stream[0]:  # this table had no row in that snapshot, so nothing told of it
+            commit = before.stream[0]
+        at = (commit, lsn)
         if at < before.stream:  # at the same place may be two: a new primary key is a delete and an insert
             self.redelivered += 1
             return None
