@@ -193,6 +193,28 @@ def test_a_slot_that_nobody_reads_keeps_the_log_and_a_lost_one_means_a_new_snaps
     assert shop.copy.counts["swept"] >= 1
 
 
+def snapshot_again(shop):
+    shop.connect.halt(shop.name)
+    shop.connect.forget(shop.name)
+    connectors.drop(shop.connection, shop.design)
+
+
+def test_a_table_that_was_empty_at_a_new_snapshot_is_named_and_another_snapshot_with_a_row_cures_it(shop):
+    begin(shop)
+    settle(shop)
+    snapshot_again(shop)
+    shop.connection.execute("DELETE FROM customers")
+    shop.connect.resume(shop.name)
+    settle(shop)
+    assert shop.copy.unswept() == ["customers"]
+    assert len(differences(shop)) == SMALL["customers"]
+    shop.connection.execute("INSERT INTO customers VALUES (9, 'c9@example.org', NULL, '2026-01-11')")
+    snapshot_again(shop)
+    shop.connect.resume(shop.name)
+    settle(shop)
+    assert (differences(shop), shop.copy.unswept()) == ([], [])
+
+
 def test_a_long_text_that_an_update_leaves_alone_is_a_dead_letter_without_full_identity(shop):
     connection = shop.connection
     connection.execute("ALTER TABLE products REPLICA IDENTITY DEFAULT")
