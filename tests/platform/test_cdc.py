@@ -620,6 +620,16 @@ def test_the_day_is_the_same_for_a_seed_and_has_everything_in_it():
         next(shop_database.day(1, np.random.default_rng(0), products=3))
 
 
+def test_a_slot_is_waited_for_until_somebody_reads_it():
+    answers = iter([None, (False, 0, 0, "reserved"), (True, 0, 0, "reserved")])
+    connection = SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchone=lambda: next(answers)))
+    connectors.wait_read(connection, connectors.outbox(SERVER, "secret"))
+    assert next(answers, "all asked") == "all asked"
+    never = SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchone=lambda: None))
+    with pytest.raises(ServiceError, match="slot events is not read"):
+        connectors.wait_read(never, connectors.outbox(SERVER, "secret"), seconds=0)
+
+
 class Heartbeats:
     """A consumer of the heartbeat's topic: the connector's snapshot shows the mark, its stream only a later one."""
 

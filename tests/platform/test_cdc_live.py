@@ -147,6 +147,7 @@ def test_worker_database_and_committer_are_killed_in_mid_stream(shop):
         transactions = list(day(240))
         done = 0
         for part, victim in enumerate((copier, shop.connect, copier, shop.postgres)):
+            connectors.wait_read(shop.connection, shop.design)
             done += shop_database.run(shop.connection, transactions[part * 60 : part * 60 + 30])
             victim.kill()
             if victim is not shop.postgres:

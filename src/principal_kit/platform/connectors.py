@@ -184,6 +184,16 @@ def slot(connection: Any, name: str) -> Slot | None:
     return Slot(*row) if row else None
 
 
+def wait_read(connection: Any, connector: Connector, *, seconds: float = 60.0) -> None:
+    """Wait until somebody reads the connector's slot: a state of RUNNING does not say so.
+
+    A task that starts while its database is away fails, and stays so until somebody restarts it; one that has begun to
+    read tries for ever. So whoever kills both waits for this in between. Raises ServiceError after `seconds`.
+    """
+    read = lambda: getattr(slot(connection, connector.slot), "active", False)  # noqa: E731
+    wait_until(read, f"slot {connector.slot} is not read", seconds=seconds)
+
+
 def drop(connection: Any, connector: Connector, *, seconds: float = 10.0) -> None:
     """Remove the slot and the publication of a connector that was halted or deleted; they outlive it.
 
