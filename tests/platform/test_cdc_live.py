@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from principal_kit import services
+from principal_kit.core.clock import wait_until
 from principal_kit.core.errors import ServiceError
-from principal_kit.platform import cdc, connectors, log, outbox, replica, shop_database, tables, upserts
+from principal_kit.platform import cdc, connectors, log, outbox, replica, shop_database, tables
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"products": 40, "customers": 40, "orders": 120}
@@ -171,7 +172,7 @@ def test_a_slot_that_nobody_reads_keeps_the_log_and_a_lost_one_means_a_new_snaps
     settle(shop)
     shop.connect.halt(shop.name)
     connection = shop.connection
-    upserts.wait_until(lambda: not connectors.slot(connection, shop.design.slot).active, "a slot that is not read")
+    wait_until(lambda: not connectors.slot(connection, shop.design.slot).active, "a slot that is not read")
     before = connectors.slot(connection, shop.design.slot)
     assert (before.active, before.status) == (False, "reserved")
     connection.execute("CREATE TABLE noise (x text)")
@@ -289,7 +290,7 @@ def equals_in_the_end(shop):
         settle(shop)
         return differences(shop) == []
 
-    upserts.wait_until(equal, "a copy that equals its source")
+    wait_until(equal, "a copy that equals its source")
 
 
 def test_without_exactly_once_a_killed_worker_sends_again_and_the_copy_is_the_same(shop):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from principal_kit.core.clock import wait_until
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.platform import event_sourcing
 from principal_kit.platform.event_sourcing import (
@@ -28,7 +29,6 @@ from principal_kit.platform.event_sourcing import (
     replay,
     waits,
 )
-from principal_kit.platform.upserts import wait_until
 
 commands = st.lists(st.builds(Command, st.sampled_from(sorted(RULES)), st.sampled_from([0, 1, 300, 900])), max_size=40)
 # Chance alone rarely gets an order far: most runs begin with one that goes well for a while.

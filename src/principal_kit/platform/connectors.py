@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from principal_kit.core.clock import wait_until
 from principal_kit.core.errors import KitError
 from principal_kit.platform import log
 from principal_kit.platform.shop_database import TABLES
-from principal_kit.platform.upserts import wait_until
 
 
 class ConnectorDrift(KitError):

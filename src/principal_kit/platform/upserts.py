@@ -11,7 +11,6 @@ that hold its keys (copy on write): reads are plain, writes cost in proportion t
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -352,15 +351,3 @@ def _filled(rows: Any, schema: Any, defaults: dict[str, Any]) -> Any:
         for column in arrow
     ]  # fmt: skip
     return pa.Table.from_arrays(arrays, schema=arrow)
-
-
-def wait_until(
-    condition: Callable[[], bool], what: str, *, seconds: float = 60.0, clock: Clock = monotonic,
-    wait: Callable[[float], None] = time.sleep,
-) -> None:  # fmt: skip
-    """Poll until `condition` holds. Raises ServiceError, saying `what` was waited for, after `seconds`."""
-    deadline = clock() + seconds
-    while not condition():
-        if clock() > deadline:
-            raise ServiceError(f"{what}: not within {seconds:g} s")
-        wait(0.05)

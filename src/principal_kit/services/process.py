@@ -94,7 +94,7 @@ def says(*command: str) -> str:
 
 
 def fetch(command: Sequence[str], what: str, *, seconds: float) -> None:
-    """Run a command that downloads `what`. Raises ServiceError when it fails (with its last lines) or takes too long."""
+    """Run a command that downloads `what`. Raises ServiceError when it fails, with its last lines, or is too slow."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
