@@ -45,13 +45,16 @@ class Fault:
 def schedule(targets: Sequence[str], faults: int, records: int, rng: np.random.Generator) -> list[Fault]:
     """`faults` kills over the middle nine tenths of `records`, each target at least once, in the order of time.
 
-    Raises InvalidArgument on fewer faults than targets.
+    The nine tenths are cut into as many equal stretches, with one kill at a random place of each: drawn freely, most
+    would come while the one before is still being recovered from, and the last ones after the day. Raises
+    InvalidArgument on fewer faults than targets.
     """
     if faults < len(targets):
         raise InvalidArgument(f"{faults} faults for {len(targets)} targets: expected at least one each")
     names = [*targets, *rng.choice(list(targets), faults - len(targets))]
     rng.shuffle(names)
-    after = np.sort(rng.integers(records // 20, records - records // 20, faults))
+    first, last = records // 20, records - records // 20
+    after = first + ((np.arange(faults) + rng.random(faults)) * (last - first) / faults).astype(np.int64)
     away = rng.uniform(0.2, 2.0, faults).round(1)
     return [Fault(int(a), str(name), float(s)) for a, name, s in zip(after, names, away)]
 
