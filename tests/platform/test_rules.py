@@ -47,7 +47,7 @@ def tool(name: str) -> str:
     found = shutil.which(name) or shutil.which(name, path=f"{cache}/tools")
     if not found:
         pytest.skip(
-            f"{name} is missing: TOOL={name} scripts/promtool.sh --where (Debian, Ubuntu); macOS: brew install prometheus"
+            f"{name} is missing: TOOL={name} scripts/promtool.sh --where (Debian), brew install prometheus (macOS)"
         )
     return found
 
