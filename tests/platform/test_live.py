@@ -84,6 +84,7 @@ def test_it_keeps_up_when_two_seconds_are_through_and_less_than_three_wait():
         assert out.enough.wait(30)
         shop._thread.join(30)
         shop.wait_until_kept_up()
+        assert not shop.keeps_up(behind=0.5), "half a second has 100 records"
     with opened(Out(), pipeline=pipeline(lag=10_000)) as slow:
         clock = ManualClock()
         with pytest.raises(ServiceError, match="do not keep up with 200 events a second within 5 s"):

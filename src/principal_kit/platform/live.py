@@ -90,17 +90,25 @@ class OpenShop:
         rows = {name: part.loc[part["topic"] == topic, "row"].drop_duplicates() for topic, name in enumerate(_IDS)}
         return {name: pd.DataFrame({"event_id": f"{_IDS[name]}-" + found.astype(str)}) for name, found in rows.items()}
 
-    def keeps_up(self) -> bool:
-        """Whether the jobs have taken two seconds' records and lack less than three seconds'."""
+    def keeps_up(self, behind: float = 3.0) -> bool:
+        """Whether checkpoints hold two seconds' records, and all but the last `behind` seconds' of what was sent."""
         waiting = sum(self._pipeline.lag().values())
-        return waiting < 3 * self._rate and self.sent - waiting > 2 * self._rate
+        return waiting < behind * self._rate and self.sent - waiting > 2 * self._rate
 
     def wait_until_kept_up(
-        self, *, seconds: float = 45.0, clock: Clock = monotonic, wait: Callable[[float], None] = time.sleep
+        self,
+        *,
+        behind: float = 3.0,
+        seconds: float = 45.0,
+        clock: Clock = monotonic,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Return when the jobs keep up. Raises ServiceError after `seconds`, and what sending raised."""
+        """Return when the jobs keep up (see `keeps_up`).
+
+        Raises ServiceError after `seconds`, and what sending raised.
+        """
         deadline = clock() + seconds
-        while not self.keeps_up():
+        while not self.keeps_up(behind):
             if self._failure is not None:
                 raise self._failure
             if clock() > deadline:
