@@ -85,6 +85,23 @@ def test_selected_methods_keep_their_code_and_mark_what_is_left_out():
     assert re.search(r"# ⋯ \d+ lines", source.code)
 
 
+def test_a_part_of_a_file_that_cannot_be_imported_here():
+    path = "platform/jobs/velocity_function.py"
+    part = show.file(path, "Velocity", ["on_timer", "open"])
+    assert part.code.startswith("class Velocity(KeyedProcessFunction):")
+    assert part.code.index("def open") < part.code.index("def on_timer")
+    assert "def process_element" not in part.code
+    whole = show.file(path).code.splitlines()
+    assert whole[part.first - 1].startswith("class Velocity")
+    assert show.file(path, "main").code == "\n".join(
+        whole[show.file(path, "main").first - 1 : show.file(path, "main").last]
+    )
+    with pytest.raises(InvalidArgument, match="has no 'Speed' to show; it has: Velocity, main"):
+        show.file(path, "Speed")
+    with pytest.raises(InvalidArgument, match="Velocity defines no method close"):
+        show.file(path, "Velocity", ["close"])
+
+
 def test_selected_methods_come_in_file_order_and_account_for_every_line():
     source = show(KitError, methods="__init__")
     assert "⋯" not in source.code.splitlines()[-1]

@@ -94,6 +94,28 @@ def test_a_part_that_does_not_answer_and_samples_that_stop_are_seen(promtool):
     assert "PipelineUnobserved" in {f.alert for f in late}
 
 
+def filling(second: float, *, dies_at: float = 1e9) -> Sample:
+    """A broker whose disk's last tenth begins at second 5; at `dies_at` it is gone, and its series are."""
+    free = max(0, 100 - int(2 * (second - 5)))
+    log = Log({"clicks": int(100 * second)}, {}, {"1": (1000, free)}, {"sessions": "clicks"}, {"sessions": 0})
+    return Sample(at=BEGIN + second, log=None if second >= dies_at else log)
+
+
+def test_a_series_that_vanishes_is_over_and_its_last_value_fires_nothing(promtool):
+    """A scrape that lacks a series which was there writes a marker: nobody looks five minutes back for it then."""
+    moments = [i / 2 for i in range(60)]
+    full = [f for f in alerts.firing([filling(s) for s in moments], RULES, promtool) if f.alert == "BrokerDiskFull"]
+    assert [round(f.first, 1) for f in full] == [10.5], "five minutes after less than a tenth is left"
+    dead = alerts.firing([filling(s, dies_at=8.0) for s in moments], RULES, promtool)
+    assert "BrokerDiskFull" not in {f.alert for f in dead}, "gone after three minutes of the five"
+    assert "PipelineUnobserved" in {f.alert for f in dead}
+
+
+def test_rows_and_records_are_dilated_alike():
+    held = alerts.series([sample(0.0), sample(2.0)], step=2.0)
+    assert held['pipeline_table_rows{table="clicks"}'] == held['pipeline_topic_records_total{topic="clicks"}']
+
+
 def test_a_file_that_promtool_does_not_take_is_an_error(promtool, tmp_path):
     (tmp_path / "rules.yml").write_text("groups: [{name: x, rules: [{alert: Y, expr: 'rate('}]}]")
     with pytest.raises(ServiceError, match=r"could not evaluate rules\.yml"):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from principal_kit.core.errors import CorruptionError
-from principal_kit.platform import audit, dead_letters
+from principal_kit.platform import audit, dead_letters, tracing
 
 ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3)), max_size=20)
 
@@ -95,9 +95,10 @@ def test_what_is_no_letter_is_not_read_as_one(headers):
 
 class Out:
     def __init__(self):
-        self.sent = []
+        self.sent, self.headers = [], []
 
     def send(self, topic, **record):
+        self.headers.append(record["headers"])
         self.sent.append((topic, record["key"], record["value"], record["timestamp_ms"]))
         return self
 
@@ -115,3 +116,12 @@ def test_a_replay_keeps_key_and_moment_and_makes_no_loop():
     done = dead_letters.replay(letters, out, lambda _: next(repairs), prefix="s.")
     assert (done.sent, done.left, done.refused) == (1, 1, 1)
     assert out.sent == [("s.stock_moves", b"p", good, 5)]
+    assert out.headers == [None]
+
+
+def test_a_repaired_letter_keeps_the_trace_of_the_record_that_was_refused():
+    good = b'{"event_id":"m","type":"stock_received","version":1,"event_time":5,"product_id":"p","quantity":2}'
+    first = tracing.traceparent(b"{", one_in=1)
+    refused = dead_letters.Letter("s.stock_moves", 0, 1, "malformed", b"p", b"{", 5, tracing.trace_id(first))
+    dead_letters.replay([refused], out := Out(), lambda _: good, prefix="s.")
+    assert out.headers == [[(tracing.HEADER, first)]]

@@ -30,8 +30,17 @@ def pipeline(make_pipeline):
 
 
 @pytest.fixture(scope="module")
-def collector(pipeline):
-    made = exporter.Collector(pipeline, since=0.0)
+def slot(servers):
+    """A slot that nobody reads."""
+    with servers.postgres.connect() as database:
+        database.execute("SELECT pg_create_physical_replication_slot('watched', true)")
+        yield "watched"
+        database.execute("SELECT pg_drop_replication_slot('watched')")
+
+
+@pytest.fixture(scope="module")
+def collector(pipeline, slot):
+    made = exporter.Collector(pipeline, since=0.0, slots=lambda: exporter.slot_states(pipeline.settings.dsn))
     yield made
     made.close()
 
@@ -71,6 +80,12 @@ def test_records_are_counted_in_the_topics_and_in_the_jobs(settled, work):
     # On an idle topic a job's commit is late: the heartbeats that ended the wait are not in it.
     assert sent < sum(after.log.committed.values()) <= sum(after.log.ends.values())
     assert all(size > 0 for size in after.log.sizes.values())
+
+
+def test_a_slot_that_nobody_reads_keeps_the_log(settled, slot):
+    before, after = (sample.slots[slot] for sample in settled)
+    assert (after.active, after.status) == (False, "reserved")
+    assert after.kept > before.kept >= 0
 
 
 def test_the_broker_s_disk_is_known(settled):

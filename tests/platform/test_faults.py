@@ -57,8 +57,11 @@ def test_a_held_catalog_stops_every_commit_and_costs_nothing_but_time(make_pipel
             # Two dilated minutes after the first, and those that a rate looks back over.
             until(lambda: run.samples[-1].at - run.samples[-1].tables["clicks"].committed_at > 11)
             held = [s for s in run.samples if s.at > begin + 1]
+            [(_, seconds, statement)] = faults.blockers(servers.postgres.connect)
         sending.join()
     out.close()
+    assert seconds > 5
+    assert statement == "LOCK TABLE iceberg_tables IN EXCLUSIVE MODE"
     assert len({s.tables["clicks"].rows for s in held}) == 1, "nothing became visible"
     assert all(state.running for s in held for state in s.jobs.values()), "and no job failed"
     waiting = [s.log.ends[f"{pipeline.settings.prefix}clicks"] - s.log.committed["sessions"] for s in held]

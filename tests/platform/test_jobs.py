@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -51,6 +52,16 @@ def test_a_job_lists_the_types_and_versions_of_its_contract(name):
 @pytest.mark.parametrize("name", jobs.NAMES)
 def test_every_placeholder_has_a_value(name):
     assert "${" not in jobs.script(name, SETTINGS)
+
+
+def test_a_checkpoint_interval_of_its_own_is_set_before_the_job_and_else_the_cluster_s_holds():
+    own = "SET 'execution.checkpointing.interval' = '500 ms';\n"
+    often = dataclasses.replace(SETTINGS, checkpoint_ms=500)
+    for name in jobs.NAMES:
+        assert jobs.script(name, often) == own + jobs.script(name, SETTINGS)
+    assert own not in jobs.script("fraud", SETTINGS)
+    with pytest.raises(InvalidArgument, match="checkpoint_ms is 9"):
+        jobs.script("fraud", dataclasses.replace(SETTINGS, checkpoint_ms=9))
 
 
 def test_an_unknown_job():

@@ -15,7 +15,18 @@ from principal_kit.core.clock import ManualClock
 from principal_kit.core.errors import InvalidArgument, ServiceError
 from principal_kit.platform import exporter, jobs, metrics
 from principal_kit.platform.contract import REASONS
-from principal_kit.platform.metrics import Business, Freshness, JobState, Log, Sample, TableState, Task
+from principal_kit.platform.metrics import (
+    PARTS,
+    SLOTS,
+    Business,
+    Freshness,
+    JobState,
+    Log,
+    Sample,
+    SlotState,
+    TableState,
+    Task,
+)
 
 
 def fresh(*seconds: float) -> Freshness:
@@ -39,6 +50,7 @@ WHOLE = Sample(
         "fraud_alerts": TableState(5, 1, 1700.0, added=5),
     },
     business=Business(orders=80, cents=12_345, fraud={"velocity": 4}, low_stock=1),
+    slots={"store": SlotState(True, 4096, "reserved"), "old": SlotState(False, None, "lost")}, asked=(*PARTS, SLOTS),
 )  # fmt: skip
 
 
@@ -84,6 +96,12 @@ def test_a_whole_sample_gives_a_value_to_every_metric_of_the_catalogue():
     (("shop_revenue_cents_total",), 12_345),
     (("shop_fraud_alerts_total", "velocity"), 4),
     (("pipeline_part_up", "tables"), 1),
+    (("pipeline_part_up", "slots"), 1),
+    (("pipeline_slot_active", "store"), 1),
+    (("pipeline_slot_active", "old"), 0),
+    (("pipeline_slot_kept_bytes", "store"), 4096),
+    (("pipeline_slot_lost", "store"), 0),
+    (("pipeline_slot_lost", "old"), 1),
 ])  # fmt: skip
 def test_values(key, value):
     assert values(WHOLE)[key] == value
@@ -97,6 +115,12 @@ def test_what_could_not_be_asked_has_no_series_and_is_said():
     assert not any(
         name.startswith(("pipeline_topic", "pipeline_dead", "pipeline_table", "shop_")) for name, *_ in shown
     )
+
+
+def test_slots_are_a_part_only_of_who_asks_for_them_and_a_lost_one_keeps_nothing():
+    assert ("pipeline_part_up", "slots") not in values(Sample(at=5.0))
+    assert values(Sample(at=5.0, asked=(*PARTS, SLOTS)))["pipeline_part_up", "slots"] == 0
+    assert ("pipeline_slot_kept_bytes", "old") not in values(WHOLE)
 
 
 def test_a_job_without_a_checkpoint_or_watermark_has_no_moment_of_one():
@@ -267,6 +291,16 @@ def test_a_part_that_hangs_costs_its_patience_once_and_is_asked_again_when_it_ha
     collector.close()
 
 
+def test_slots_are_asked_for_when_somebody_says_where():
+    collector = exporter.Collector(pipeline(), slots=lambda: {"store": SlotState(True, 10, "reserved")})
+    sample = collector.sample()
+    assert sample.slots == {"store": SlotState(True, 10, "reserved")}
+    assert collector.failures.keys() == set(metrics.PARTS)
+    away = exporter.Collector(pipeline(), slots=lambda: Deaf().slots)
+    assert away.sample().slots is None
+    assert away.failures.keys() == {*metrics.PARTS, "slots"}
+
+
 class Flink:
     """The answers of a JobManager, as recorded from one."""
 
@@ -289,7 +323,9 @@ class Flink:
             flow = {"Deduplicate[13].numRecordsIn": 245.0, "Deduplicate[13].numRecordsOut": 240.0}
             assert path.endswith("get=" + ",".join(flow))
             return [{"id": name, "sum": value} for name, value in flow.items()]
-        return {"counts": {"completed": 15, "failed": 4}, "latest": {"completed": self.latest}}
+        ended = {"trigger_timestamp": 1_795_481_659_779, "latest_ack_timestamp": 1_795_481_659_808}
+        history = [{"id": 19, "status": "FAILED", **ended}, {"id": 18, "status": "COMPLETED", **ended}]
+        return {"counts": {"completed": 15, "failed": 4}, "latest": {"completed": self.latest}, "history": history}
 
     def metrics(self, id, *names):
         return {v: {k: x for k, x in found.items() if k in names} for v, found in self.vertices.items()}
@@ -307,6 +343,22 @@ def test_a_job_s_answers_become_its_state():
     assert state.duplicates == 5, "two branches read the same copies"
     assert state.tasks["Source: orders_raw[2]"] == Task(0.25, 0.5)
     assert "lake.shop.orders" in state.tasks
+    assert state.recent == {18: (1_795_481_659_779, 1_795_481_659_808)}
+
+
+def test_a_recorder_knows_every_checkpoint_and_look_of_its_samples():
+    recorder = exporter.Recorder(pipeline())
+    first, second = (
+        JobState(True, recent=recent) for recent in ({1: (10, 11), 2: (20, 21)}, {2: (20, 21), 3: (30, 31)})
+    )
+    recorder.samples = [
+        Sample(at=1.0, jobs={"fraud": first}, tables={"orders": TableState()}),
+        Sample(at=2.0),
+        Sample(at=3.0, jobs={"fraud": second}, tables={"orders": TableState(committed_at=2.5)}),
+    ]
+    assert recorder.checkpoints("fraud") == {1: (10, 11), 2: (20, 21), 3: (30, 31)}
+    assert recorder.checkpoints("nobody") == {}
+    assert recorder.reads("orders") == [(3000, 2500)]
 
 
 def test_a_job_that_flink_has_forgotten_does_not_run():

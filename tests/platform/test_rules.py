@@ -39,21 +39,23 @@ def names(expression: str) -> set[str]:
     return {word for word in re.findall(r"[a-zA-Z_:][\w:]*", text) if word not in WORDS}
 
 
-def promtool() -> str:
+def tool(name: str) -> str:
     cache = (
         os.environ.get("PRINCIPAL_KIT_CACHE")
         or f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/principal-kit"
     )
-    found = shutil.which("promtool") or shutil.which("promtool", path=f"{cache}/tools")
+    found = shutil.which(name) or shutil.which(name, path=f"{cache}/tools")
     if not found:
         pytest.skip(
-            "promtool is missing: scripts/promtool.sh --where (Debian, Ubuntu), brew install prometheus (macOS)"
+            f"{name} is missing: TOOL={name} scripts/promtool.sh --where (Debian), brew install prometheus (macOS)"
         )
     return found
 
 
 def run(*arguments: str, folder: Path = FOLDER) -> subprocess.CompletedProcess:
-    return subprocess.run([promtool(), *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [tool("promtool"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize("arguments", [
@@ -158,7 +160,51 @@ def test_scrapes_and_rules_are_quicker_than_the_shortest_window():
     assert config["rule_files"] == ["rules.yml"]
     (job,) = config["scrape_configs"]
     assert job["job_name"] == "pipeline", "rules ask for up{job='pipeline'}"
+    assert job["honor_labels"], (
+        "else Prometheus calls a Flink job `exported_job`, and `on (job)` finds all of them alike"
+    )
     assert all(target.startswith("127.0.0.1:") for c in job["static_configs"] for target in c["targets"])
+
+
+# ── Who is told ──────────────────────────────────────────────────────────────────────────────────
+PAGER = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
+
+
+def test_alertmanager_accepts_its_configuration():
+    done = subprocess.run(
+        [tool("amtool"), "check-config", str(FOLDER / "alertmanager.yml")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def told(name: str, **labels: str) -> str:
+    """The receiver that Alertmanager's own routing finds for an alert."""
+    pairs = [f"{key}={value}" for key, value in {"alertname": name, "pipeline": "shop", **labels}.items()]
+    command = [tool("amtool"), "config", "routes", "test", "--config.file", str(FOLDER / "alertmanager.yml"), *pairs]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_a_page_pages_and_a_ticket_does_not(name):
+    severity = ALERTS[name]["labels"]["severity"]
+    assert told(name, severity=severity) == severity
+
+
+def test_a_notification_is_one_for_a_pipeline_by_a_label_that_prometheus_adds():
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    assert PAGER["route"]["group_by"] == ["pipeline", "severity"]
+    assert config["global"]["external_labels"].keys() == {"pipeline"}
+
+
+def test_what_is_silenced_and_by_what_are_alerts_that_exist_and_have_the_labels_in_common():
+    labels = {name: set(d.labels) for d in metrics.CATALOGUE for name in d.series}
+    for rule in PAGER["inhibit_rules"]:
+        of = lambda side: re.findall(r"\w+", rule[side][0].split('"')[1])  # noqa: B023, E731
+        for name in of("source_matchers") + of("target_matchers"):
+            found = set().union(*(labels.get(metric, set()) for metric in names(ALERTS[name]["expr"])))
+            assert set(rule["equal"]) <= found | {"pipeline"}, name
+        assert not set(of("source_matchers")) & set(of("target_matchers"))
 
 
 # ── The runbook's commands ───────────────────────────────────────────────────────────────────────

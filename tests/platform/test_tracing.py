@@ -55,6 +55,8 @@ def test_spans_follow_each_other_without_gaps_whatever_clocks_say(happened, sent
     assert all(a.end == b.begin for a, b in itertools.pairwise(parts))
     assert all(part.seconds >= 0 for part in parts)
     assert len(parts) == 2 + 2 * (checkpoint is not None) + (visible is not None)
+    moments = [happened, sent, *(checkpoint or ()), snapshot, *(() if visible is None else (visible,))]
+    assert tracing.in_order(Moments(happened, sent, snapshot, checkpoint, visible)) == (moments == sorted(moments))
 
 
 def test_the_way_of_a_row():
@@ -62,6 +64,22 @@ def test_the_way_of_a_row():
         Span("at the sender", 0, 100), Span("in the log and in the job", 100, 2_000), Span("checkpoint", 2_000, 2_500),
         Span("snapshot", 2_500, 5_000), Span("catalog, until it is read", 5_000, 6_000),
     ]  # fmt: skip
+
+
+def test_a_record_behind_the_trigger_of_its_checkpoint_waited_for_nothing():
+    early = Moments(0, 2_100, 5_000, (2_000, 2_500), 6_000)
+    assert not tracing.in_order(early)
+    assert [s.seconds for s in spans(early)] == [2.1, 0.0, 0.4, 2.5, 1.0]
+
+
+def test_the_root_has_the_id_that_the_header_gives_as_the_parent():
+    value = b'{"event_id":"c-1"}'
+    header = tracing.traceparent(value, one_in=1)
+    id = tracing.trace_id(header)
+    assert tracing.header(id) == header
+    [group] = tracing.otlp({id: [Span("a", 0, 1)]})["resourceSpans"]
+    root = group["scopeSpans"][0]["spans"][0]
+    assert root["spanId"] == header.decode().split("-")[2]
 
 
 def test_otlp_has_a_root_for_each_trace_and_ids_of_the_right_length(tmp_path):

@@ -121,20 +121,32 @@ def show(obj: Any, methods: Sequence[str] | str | None = None) -> Source:
     code = textwrap.dedent("".join(lines)).rstrip("\n")
     last = first + len(lines) - 1
     if wanted is not None:
-        code = _selected(target, code, tuple(wanted))
+        code = _selected(target.__qualname__, code, tuple(wanted))
     return Source(target.__qualname__, path, code, first, last)
 
 
-def file(path: str | PurePath) -> Source:
-    """A whole text file of the package: a Lua script, a query, a module. `path` is relative to the package.
+def file(path: str | PurePath, of: str | None = None, methods: Sequence[str] | None = None) -> Source:
+    """A text file of the package, whole: a Lua script, a query, a module. `path` is relative to the package.
 
-    Raises InvalidArgument if there is no such file or it lies outside the package.
+    Args:
+        of: of a Python file only this class or function; for code that runs elsewhere and cannot be imported here.
+        methods: of that class only these, as for `show`.
+
+    Raises InvalidArgument if there is no such file, class, function or method, or if it lies outside the package.
     """
     target = (PACKAGE / Path(path)).resolve()
     if not target.is_relative_to(PACKAGE) or not target.is_file():
         raise InvalidArgument(f"no file {str(path)!r} in the kit; expected a path like 'core/clock.py'")
-    code = target.read_text(encoding="utf-8").rstrip("\n")
-    return Source(target.name, target.relative_to(PACKAGE).as_posix(), code, 1, code.count("\n") + 1)
+    code, place = target.read_text(encoding="utf-8").rstrip("\n"), target.relative_to(PACKAGE).as_posix()
+    if of is None:
+        return Source(target.name, place, code, 1, code.count("\n") + 1)
+    kinds = ast.ClassDef if methods is not None else (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {node.name: node for node in ast.parse(code).body if isinstance(node, kinds)}
+    if of not in found:
+        raise InvalidArgument(f"{place} has no {of!r} to show; it has: {', '.join(found) or 'none'}")
+    first, last = _start(found[of]), found[of].end_lineno
+    part = "\n".join(code.split("\n")[first - 1 : last])
+    return Source(of, place, part if methods is None else _selected(of, part, tuple(methods)), first, last)
 
 
 show.file = file  # show.file("ratelimit/lua/token_bucket.lua") reads well in a notebook
@@ -166,7 +178,7 @@ def _describe(obj: Any) -> str:
     return f"{name} of {getattr(obj, '__module__', None)}" if name else f"a value of type {type(obj).__name__}"
 
 
-def _selected(cls: type, code: str, wanted: tuple[str, ...]) -> str:
+def _selected(name: str, code: str, wanted: tuple[str, ...]) -> str:
     """The class header, its docstring's first line and the wanted methods; each gap is marked with its length."""
     lines = code.split("\n")
     node = ast.parse(code).body[0]
@@ -175,7 +187,7 @@ def _selected(cls: type, code: str, wanted: tuple[str, ...]) -> str:
     unknown = [name for name in wanted if name not in methods]
     if unknown or not wanted:
         asked = ", ".join(unknown) or "(none asked)"
-        raise InvalidArgument(f"{cls.__qualname__} defines no method {asked}; it has: {', '.join(methods)}")
+        raise InvalidArgument(f"{name} defines no method {asked}; it has: {', '.join(methods)}")
 
     documented = ast.get_docstring(node) is not None
     header_end = node.body[0].lineno - 1 if documented else _start(node.body[0]) - 1

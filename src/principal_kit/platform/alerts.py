@@ -30,7 +30,7 @@ NOT_JUDGED = {
 """Alerts about times that a dilated run does not have, and why."""
 _EVENTS = ("pipeline_job_restarts", "pipeline_duplicates_dropped")
 """Counters of things that happened once, however long the run was."""
-_AMOUNTS = ("pipeline_consumer_lag_records",)
+_AMOUNTS = ("pipeline_consumer_lag_records", "pipeline_table_rows")
 _SECONDS_A_TEST = 60
 
 
@@ -114,7 +114,7 @@ def firing(
         "evaluation_interval": interval,
         "tests": [{
             "interval": interval,
-            "input_series": [{"series": name, "values": " ".join(map(_text, row))} for name, row in held.items()],
+            "input_series": [{"series": name, "values": _notation(row)} for name, row in held.items()],
             # promtool only says what it did not expect: so expect silence, at every moment.
             "promql_expr_test": [{"expr": question, "eval_time": at, "exp_samples": []} for at in moments],
         }],
@@ -130,8 +130,16 @@ def firing(
     return [fired for fired in _read(said, dilation) if fired.alert not in NOT_JUDGED]
 
 
-def _text(value: float | None) -> str:
-    return "_" if value is None or math.isnan(value) else repr(float(value))
+def _notation(values: Sequence[float | None]) -> str:
+    """A row as promtool writes it. `_` is a scrape that failed, behind which Prometheus takes the last value for five
+    minutes more. A scrape that lacks a series which was there is `stale`: the series ends, as in a real scrape.
+
+    >>> _notation([None, 1.0, None, None, 2.0])
+    '_ 1.0 stale _ 2.0'
+    """
+    there = [value is not None and not math.isnan(value) for value in values]
+    gaps = ("stale" if before else "_" for before in (False, *there))
+    return " ".join(repr(float(value)) if now else gap for value, now, gap in zip(values, there, gaps))
 
 
 def _read(said: str, dilation: float) -> list[Firing]:

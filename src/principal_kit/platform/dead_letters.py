@@ -87,8 +87,8 @@ def replay(
 ) -> Replayed:
     """Send letters to the topic they came from, with the value that `repair` makes of them (None: leave it alone).
 
-    The record keeps its key and its moment of sending: whether it is late does not change because we were. A value that
-    the contract still refuses is not sent, so replaying cannot make a loop. All is acknowledged on return.
+    The record keeps its key, its trace and its moment of sending: whether it is late does not change because we were. A
+    value that the contract still refuses is not sent, so replaying cannot make a loop. All is acknowledged on return.
     """
     counts = Counter()
     futures = []
@@ -102,7 +102,10 @@ def replay(
         if contract.reason(name, mended.key, mended.value, mended.sent_ms):
             counts["refused"] += 1
             continue
-        futures.append(out.send(mended.topic, key=mended.key, value=mended.value, timestamp_ms=mended.sent_ms))
+        headers = [(tracing.HEADER, tracing.header(letter.trace_id))] if letter.trace_id else None
+        futures.append(
+            out.send(mended.topic, key=mended.key, value=mended.value, timestamp_ms=mended.sent_ms, headers=headers)
+        )
         counts["sent"] += 1
     out.flush(timeout=60)
     for future in futures:

@@ -7,6 +7,7 @@ that does not answer is left out of the sample, and the others go on.
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from principal_kit.core.clock import Clock
 from principal_kit.core.errors import CorruptionError, InvalidArgument, ServiceError
-from principal_kit.platform import dead_letters, jobs, tables
+from principal_kit.platform import dead_letters, jobs, tables, tracing
 from principal_kit.platform.contract import REASONS
-from principal_kit.platform.metrics import Business, Freshness, JobState, Log, Sample, TableState, Task, families
+from principal_kit.platform.metrics import (
+    PARTS,
+    SLOTS,
+    Business,
+    Freshness,
+    JobState,
+    Log,
+    Sample,
+    SlotState,
+    TableState,
+    Task,
+    families,
+)
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -111,6 +124,7 @@ def job_state(flink: Any, id: str) -> JobState:
         watermark=min(marks) if marks and min(marks) > _NO_WATERMARK_BELOW else None,
         duplicates=_duplicates(flink, id, job.vertices),
         tasks=tasks,
+        recent=tracing.complete(said.get("history", [])),
     )
 
 
@@ -252,6 +266,22 @@ class TableReader:
             self.business = replace(self.business, low_stock=self.business.low_stock + added)
 
 
+def slot_states(dsn: str, *, seconds: float = 5.0) -> dict[str, SlotState]:
+    """Every replication slot of a PostgreSQL server, by name: whoever may connect may see them. O(slots).
+
+    A connection of its own each time: one that is kept would outlive a failover and ask the wrong server. Raises
+    psycopg.Error, when nobody answers within `seconds` too.
+    """
+    import psycopg
+
+    with psycopg.connect(dsn, autocommit=True, connect_timeout=math.ceil(seconds)) as connection:
+        rows = connection.execute(
+            "SELECT slot_name, active, (pg_current_wal_lsn() - restart_lsn)::bigint, coalesce(wal_status, 'reserved') "
+            "FROM pg_replication_slots"
+        ).fetchall()
+    return {name: SlotState(active, kept, status) for name, active, kept, status in rows}
+
+
 class Collector:
     """Takes samples of one pipeline; not for use by several threads at once.
 
@@ -261,6 +291,8 @@ class Collector:
         since: see `TableReader`; default: now.
         patience: seconds for the answer of each part. One that hangs (a server that stopped, a lock that nobody gives
             back) must not take the others' samples with it.
+        slots: gives the replication slots to be watched, for example `lambda: slot_states(dsn)` with the address of
+            the database that is copied; default: this part is not asked.
         clock: wall time, seconds since 1970.
     """
 
@@ -271,9 +303,10 @@ class Collector:
         where: Callable[[], Mapping[str, tuple[Any, str]]] | None = None,
         since: float | None = None,
         patience: float = 15.0,
+        slots: Callable[[], Mapping[str, SlotState]] | None = None,
         clock: Clock = time.time,
     ) -> None:
-        self._pipeline, self._patience, self._clock = pipeline, patience, clock
+        self._pipeline, self._patience, self._clock, self._slots = pipeline, patience, clock, slots
         self._asked: dict[str, threading.Thread] = {}
         self._where = where or (lambda: {name: (pipeline.flink, id) for name, id in pipeline.ids.items()})
         self._log: LogReader | None = None
@@ -293,6 +326,8 @@ class Collector:
             letters=self._ask("dead_letters", self._read_letters),
             tables=states,
             business=business,
+            slots=self._ask(SLOTS, self._slots) if self._slots else None,
+            asked=(*PARTS, SLOTS) if self._slots else PARTS,
         )
         return replace(sample, seconds=self._clock() - began)
 
@@ -436,6 +471,20 @@ class Recorder:
     def _run(self) -> None:
         while not self._over.wait(self._interval):
             self.samples.append(self._collector.sample())
+
+    def checkpoints(self, job: str) -> dict[int, tuple[int, int]]:
+        """Number of a job's checkpoint to when it was begun and complete (ms): all that any sample saw.
+
+        Flink remembers ten, so a run of many is only known by looking more than once.
+        """
+        seen = (sample.jobs[job].recent for sample in self.samples if sample.jobs and job in sample.jobs)
+        return {number: times for recent in seen for number, times in recent.items()}
+
+    def reads(self, table: str) -> list[tuple[int, int]]:
+        """When a sample looked at a table, and the newest snapshot that was there to see (both ms), for
+        `tracing.follow`."""
+        looks = ((s.at, s.tables[table].committed_at) for s in self.samples if s.tables and table in s.tables)
+        return [(int(1000 * at), round(1000 * newest)) for at, newest in looks if newest is not None]
 
     def __enter__(self) -> Recorder:
         self.samples.append(self._collector.sample())

@@ -36,6 +36,17 @@ def catalog_held(connect: Callable[..., Any]) -> Iterator[None]:
             connection.rollback()
 
 
+def blockers(connect: Callable[..., Any]) -> list[tuple[int, float, str]]:
+    """Who holds what others of a PostgreSQL server wait for: process id, seconds since its transaction began, and its
+    last statement. The runbook's question, in the runbook's words. O(sessions)."""
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::float, query FROM pg_stat_activity "
+            "WHERE pid = ANY (SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity)"
+        ).fetchall()
+    return [(pid, seconds, query) for pid, seconds, query in rows]
+
+
 class Volume:
     """A file system of its own, in memory, of `size` bytes; gone with `close`. Linux, and only who may mount.
 

@@ -37,6 +37,8 @@ FRESHNESS_BUCKETS = (
 )
 PARTS = ("kafka", "jobs", "dead_letters", "tables")
 """What a sample is made of; each can fail without the others."""
+SLOTS = "slots"
+"""One more part, where somebody copies a database: its replication slots."""
 
 Kind = Literal["gauge", "counter", "histogram"]
 
@@ -87,6 +89,9 @@ CATALOGUE = tuple(Definition(*row) for row in (
     ("pipeline_rows_committed", "counter", ("table",), "Rows that jobs have added"),
     ("pipeline_late_events", "counter", ("table",), "Events kept, but too late for results already given out"),
     ("pipeline_freshness_seconds", "histogram", ("table",), "From an event to the snapshot that shows it"),
+    ("pipeline_slot_active", "gauge", ("slot",), "1 if somebody reads the replication slot now"),
+    ("pipeline_slot_kept_bytes", "gauge", ("slot",), "The database's log that is kept for the slot's reader"),
+    ("pipeline_slot_lost", "gauge", ("slot",), "1 if log that the slot's reader needs is gone"),
     ("shop_orders", "counter", (), "Orders, in the tables"),
     ("shop_revenue_cents", "counter", (), "Their amounts less discount"),
     ("shop_fraud_alerts", "counter", ("rule",), "Alerts of the job fraud"),
@@ -120,7 +125,11 @@ class Task:
 
 @dataclass(frozen=True)
 class JobState:
-    """One job. Moments are seconds since 1970; None where there is none yet."""
+    """One job. Moments are seconds since 1970; None where there is none yet.
+
+    `recent`: number of a complete checkpoint to when it was begun and complete (ms since 1970), as far back as Flink
+    remembers. No metric: a trace wants them.
+    """
 
     running: bool
     restarts: int = 0
@@ -132,6 +141,7 @@ class JobState:
     watermark: float | None = None
     duplicates: int = 0
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    recent: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Freshness:
@@ -189,8 +199,18 @@ class Business:
 
 
 @dataclass(frozen=True)
+class SlotState:
+    """One replication slot: is it read, the bytes of log `kept` for it, and PostgreSQL's word for whether they are all
+    there (`wal_status`: reserved, extended, unreserved, lost). `kept` is None for one that is lost."""
+
+    active: bool
+    kept: int | None
+    status: str
+
+
+@dataclass(frozen=True)
 class Sample:
-    """The pipeline at one moment (`at`, seconds since 1970). A part that could not be asked is None."""
+    """The pipeline at one moment (`at`, seconds since 1970). Of the parts `asked`, one that did not answer is None."""
 
     at: float
     seconds: float = 0.0
@@ -199,6 +219,8 @@ class Sample:
     letters: Mapping[tuple[str, str], int] | None = None
     tables: Mapping[str, TableState] | None = None
     business: Business | None = None
+    slots: Mapping[str, SlotState] | None = None
+    asked: tuple[str, ...] = PARTS
 
 
 def families(sample: Sample) -> list[Metric]:
@@ -229,9 +251,9 @@ Value = tuple[str, tuple[str, ...], Any]
 
 
 def _values(sample: Sample) -> Iterator[Value]:
-    parts = (sample.log, sample.jobs, sample.letters, sample.tables)
-    for part, there in zip(PARTS, parts):
-        yield "pipeline_part_up", (part,), float(there is not None)
+    parts = dict(zip((*PARTS, SLOTS), (sample.log, sample.jobs, sample.letters, sample.tables, sample.slots)))
+    for part in sample.asked:
+        yield "pipeline_part_up", (part,), float(parts[part] is not None)
     yield "pipeline_sample_timestamp_seconds", (), sample.at
     yield "pipeline_sample_duration_seconds", (), sample.seconds
     if sample.log is not None:
@@ -244,6 +266,8 @@ def _values(sample: Sample) -> Iterator[Value]:
         yield from _table(name, table)
     if sample.business is not None:
         yield from _business(sample.business)
+    for name, slot in (sample.slots or {}).items():
+        yield from _slot(name, slot)
 
 
 def _log(log: Log) -> Iterator[Value]:
@@ -287,6 +311,13 @@ def _table(name: str, table: TableState) -> Iterator[Value]:
         yield "pipeline_late_events", (name,), table.late
     if table.freshness is not None:
         yield "pipeline_freshness_seconds", (name,), table.freshness
+
+
+def _slot(name: str, slot: SlotState) -> Iterator[Value]:
+    yield "pipeline_slot_active", (name,), float(slot.active)
+    yield "pipeline_slot_lost", (name,), float(slot.status == "lost")
+    if slot.kept is not None:
+        yield "pipeline_slot_kept_bytes", (name,), slot.kept
 
 
 def _business(business: Business) -> Iterator[Value]:

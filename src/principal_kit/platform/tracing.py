@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,23 @@ def traceparent(value: bytes | None, *, one_in: int = ONE_IN) -> bytes | None:
         one_in: 1 traces every record, 0 none. Raises InvalidArgument below that.
 
     >>> traceparent(b"{}", one_in=1)
-    b'00-1349cde127705c1637ef2ddb6c950ef3-ba53e4e0784fa7ae-01'
+    b'00-1349cde127705c1637ef2ddb6c950ef3-849d4161ef1bee16-01'
     """
     if one_in < 0:
         raise InvalidArgument(f"one_in is {one_in}; expected 0 (none) or the number of records for one trace")
     if not one_in or value is None or (number := hash64(value)) % one_in:
         return None
-    trace = f"{number:016x}{hash64(value, seed=1):016x}"
-    return f"00-{trace}-{hash64(value, seed=2):016x}-01".encode()
+    return header(f"{number:016x}{hash64(value, seed=1):016x}")
+
+
+def header(trace: str) -> bytes:
+    """The header of a trace whose id is known, as that of a letter which is sent again. O(1)."""
+    return f"00-{trace}-{_span(trace, 0)}-01".encode()
+
+
+def _span(trace: str, number: int) -> str:
+    """The id of a trace's span; number 0 is the whole way, the header's parent. Never all zeros, which is no id."""
+    return f"{hash64(trace, seed=number) or 1:016x}"
 
 
 def trace_id(header: bytes | None) -> str | None:
@@ -78,6 +88,24 @@ class Moments:
 
 def spans(known: Moments) -> list[Span]:
     """The row's way, one span after another, without gaps: their sum is from the event to the last moment known."""
+    out, at = [], known.happened
+    for name, end in _marks(known):
+        # Behind its beginning only by two clocks that differ, or by a record that was sent after a checkpoint was
+        # triggered and before its barrier left the source: it is in that checkpoint all the same. Then it took nothing.
+        end = max(at, end)
+        out.append(Span(name, at, end))
+        at = end
+    return out
+
+
+def in_order(known: Moments) -> bool:
+    """Whether the moments follow each other as they were written down, so that `spans` had nothing to mend. O(1)."""
+    moments = [known.happened, *(end for _, end in _marks(known))]
+    return all(a <= b for a, b in pairwise(moments))
+
+
+def _marks(known: Moments) -> list[tuple[str, int]]:
+    """Each part's name and the moment that ends it."""
     marks = [("at the sender", known.sent)]
     if known.checkpoint is not None:
         marks += [("in the log and in the job", known.checkpoint[0]), ("checkpoint", known.checkpoint[1])]
@@ -86,12 +114,7 @@ def spans(known: Moments) -> list[Span]:
         marks += [("in the log, in the job, snapshot", known.snapshot)]
     if known.visible is not None:
         marks += [("catalog, until it is read", known.visible)]
-    out, at = [], known.happened
-    for name, end in marks:
-        end = max(at, end)  # clocks of two machines may differ by more than a step took
-        out.append(Span(name, at, end))
-        at = end
-    return out
+    return marks
 
 
 def follow(
@@ -136,25 +159,31 @@ def _ms(moment: Any) -> int:
 
 def checkpoint_times(flink: Any, job: str) -> dict[int, tuple[int, int]]:
     """Number of a job's checkpoint to when it was begun and complete (ms): of the last ten, as Flink keeps no more."""
-    history = flink.rest("GET", f"/jobs/{job}/checkpoints").get("history", [])
+    return complete(flink.rest("GET", f"/jobs/{job}/checkpoints").get("history", []))
+
+
+def complete(history: Iterable[Mapping[str, Any]]) -> dict[int, tuple[int, int]]:
+    """The complete ones of a job's checkpoints, as Flink's REST API lists them: number to begun and complete (ms)."""
     return {e["id"]: (e["trigger_timestamp"], e["latest_ack_timestamp"]) for e in history if e["status"] == "COMPLETED"}
 
 
 def otlp(traces: Mapping[str, list[Span]], *, service: str = "shop pipeline") -> dict[str, Any]:
     """The traces as OTLP's JSON (one `ExportTraceServiceRequest`), as collectors and Jaeger take it.
 
-    Each trace has a span for the whole way and one for each part below it.
+    Each trace has a span for the whole way and one for each part below it. The whole has the id that the records'
+    header names as the parent, so spans that others report under that header hang below it: both are made of the
+    trace's id alone.
     """
     out = []
     for trace, parts in traces.items():
         if not parts:
             continue
-        root = f"{hash64(trace):016x}"
+        root = _span(trace, 0)
         whole = Span("from event to answer", parts[0].begin, parts[-1].end)
         for number, (span, parent) in enumerate([(whole, ""), *((part, root) for part in parts)]):
             out.append({
                 "traceId": trace,
-                "spanId": f"{hash64(trace, seed=number):016x}",
+                "spanId": _span(trace, number),
                 **({"parentSpanId": parent} if parent else {}),
                 "name": span.name,
                 "kind": 1,

@@ -15,7 +15,7 @@ import click
 
 from principal_kit.core.errors import InvalidArgument, KitError, ServiceError
 from principal_kit.platform import jobs, tables, topics
-from principal_kit.platform.exporter import LOOPBACK, Collector, Exporter
+from principal_kit.platform.exporter import LOOPBACK, Collector, Exporter, slot_states
 from principal_kit.platform.pipeline import Pipeline
 from principal_kit.services.flink_jobs import JobControl
 from principal_kit.services.kafka_broker import KafkaEndpoint
@@ -169,13 +169,18 @@ def start(resume: tuple[str, ...]) -> None:
 @click.option("--host", default=LOOPBACK, show_default=True)
 @click.option("--port", type=int, default=9464, show_default=True)
 def exporter(host: str, port: int) -> None:
-    """Serve the pipeline's metrics until SIGTERM."""
+    """Serve the pipeline's metrics until SIGTERM.
+
+    PIPELINE_SOURCE, if it is set, is the address of a database that is copied: then its replication slots are watched.
+    """
     clusters = applications(variable("PIPELINE_JOBS"))
 
     def where() -> dict[str, tuple[Any, str]]:
         return {name: (cluster, cluster.id) for name, cluster in clusters.items()}
 
-    collector = Collector(Pipeline(kafka(), None, settings()), where=where)
+    source = os.environ.get("PIPELINE_SOURCE")
+    slots = (lambda: slot_states(source)) if source else None
+    collector = Collector(Pipeline(kafka(), None, settings()), where=where, slots=slots)
     waited = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)  # before any thread starts, so that all of them leave it to us
     with Exporter(collector, host=host) as served:

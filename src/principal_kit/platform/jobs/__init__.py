@@ -32,6 +32,7 @@ class Settings:
         namespace: the tables' namespace in the catalog.
         prefix: what the topics' names begin with.
         bounded: stop at the end of what the topics hold now, as a batch job does.
+        checkpoint_ms: milliseconds between checkpoints, and so between commits; default: the cluster's.
     """
 
     bootstrap: str
@@ -40,6 +41,7 @@ class Settings:
     namespace: str = "shop"
     prefix: str = "shop."
     bounded: bool = False
+    checkpoint_ms: int | None = None
 
     def group(self, job: str) -> str:
         """A job's consumer group, by whose offsets others see how far it is; a replay has one of its own."""
@@ -129,6 +131,10 @@ def script(name: str, settings: Settings) -> str:
 
 def _fill(text: str, name: str, group: str, settings: Settings) -> str:
     # JSON paths begin with a dollar sign as well, so what is not a placeholder stays.
+    if settings.checkpoint_ms is not None:
+        if settings.checkpoint_ms < 10:  # Flink's own bound
+            raise InvalidArgument(f"checkpoint_ms is {settings.checkpoint_ms}; expected 10 or more")
+        text = f"SET 'execution.checkpointing.interval' = '{settings.checkpoint_ms} ms';\n" + text
     text = string.Template(text).safe_substitute(_values(settings, group), job=name)
     assert "${" not in text, text[text.index("${") :][:40]
     return text
