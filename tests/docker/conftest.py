@@ -24,11 +24,13 @@ PROJECT = "principal-kit-test"
 OURS = f"label=com.docker.compose.project={PROJECT}"
 
 
-def docker(*command: str, check: bool = True, seconds: float = 300, **options) -> subprocess.CompletedProcess:
+def docker(*command: str, check: bool = True, seconds: float = 300, err: int = subprocess.PIPE):
+    """One call of docker, its output as text; `err`: where its errors go. Fails on another status than 0."""
     done = subprocess.run(
-        ["docker", *command], capture_output=True, text=True, timeout=seconds, check=False, cwd=ROOT, **options
+        ["docker", *command], stdout=subprocess.PIPE, stderr=err, text=True, timeout=seconds, check=False, cwd=ROOT
     )
-    assert not check or done.returncode == 0, f"docker {' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    said = f"{done.stdout[-3000:]}{(done.stderr or '')[-3000:]}"
+    assert not check or done.returncode == 0, f"docker {' '.join(command)}\n{said}"
     return done
 
 
@@ -57,6 +59,15 @@ def left_over() -> list[str]:
         for kind, listing in listings.items()
         for name in docker(*listing, "--filter", OURS).stdout.split()
     ]
+
+
+def show_ailing(lines: int = 60) -> None:
+    """The last lines of every container under test that is not healthy, with what Docker says of its state."""
+    listed = docker("ps", "--all", "--filter", OURS, "--format", "{{.Names}}\t{{.Status}}", check=False).stdout
+    for name, status in (line.split("\t") for line in listed.splitlines()):
+        if "(healthy)" not in status and status != "Created":
+            sys.stderr.write(f"--- {name}: {status}; last lines of its log:\n")
+            sys.stderr.write(docker("logs", "--tail", str(lines), name, check=False, err=subprocess.STDOUT).stdout)
 
 
 class Stack:
@@ -150,7 +161,7 @@ def stack(images, say, tmp_path_factory):
         say(f"stack up and healthy in {time.monotonic() - began:.0f} s")
         yield stack
     finally:
-        for service in ("kafka", "spark-connect", "spark-worker-2") if sys.exc_info()[0] else ():
-            sys.stderr.write(docker("logs", "--tail", "15", stack.container(service), check=False).stdout)
+        if sys.exc_info()[0]:
+            show_ailing()
         stack.script("down")
     assert left_over() == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import standins
-from conftest import bring, docker, eventually
+from conftest import bring, docker, eventually, show_ailing
 
 HAVE = ("postgres", "flink-jobmanager", "flink-taskmanager", "flink-sql-gateway", "exporter", "prometheus")
 """The profile but for what has no stand-in: Connect, Trino, Grafana, Jaeger."""
@@ -59,7 +59,11 @@ def pipeline(stack, say):
     stack.script("build", "pipeline")
     say(f"image of Flink with its connectors: built in {time.monotonic() - began:.0f} s")
     began = time.monotonic()
-    stack.compose("--profile", "pipeline", "up", "--detach", "--no-build", "--wait", "--wait-timeout", "240", *HAVE)
+    try:
+        stack.compose("--profile", "pipeline", "up", "--detach", "--no-build", "--wait", "--wait-timeout", "240", *HAVE)
+    except AssertionError:
+        show_ailing()
+        raise
     say(f"PostgreSQL, Flink, exporter and Prometheus healthy in {time.monotonic() - began:.0f} s")
     yield lambda *command, **options: docker("exec", stack.container("book"), "python", *command, **options)
     stack.compose("--profile", "pipeline", "rm", "--stop", "--force", *HAVE)

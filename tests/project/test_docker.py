@@ -290,6 +290,7 @@ def test_whoever_reads_the_lake_has_it_at_one_place_and_whoever_writes_it_is_one
     assert "useradd --create-home --uid 1000 --shell /bin/bash reader" in DOCKERFILE
     assert "mkdir /lake && chown reader:reader /lake" in DOCKERFILE
     assert "mkdir /lake && chown 1000:1000 /lake" in FLINK_DOCKERFILE
+    assert "getent passwd 1000 || useradd --uid 1000" in FLINK_DOCKERFILE  # without a name Hadoop's login fails
 
 
 def test_the_kit_s_parts_find_the_servers_of_the_profile(monkeypatch):
