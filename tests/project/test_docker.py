@@ -282,6 +282,11 @@ def test_flink_s_image_fetches_the_jars_that_the_book_s_image_leaves_out():
         assert any(PurePath(name).match(pattern) for name in jars.manifest("flink")), pattern
 
 
+def test_no_broker_makes_a_topic_because_somebody_asks_for_it():
+    for name in ("kafka", "broker-1", "broker-2", "broker-3"):
+        assert SERVICES[name]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false", name
+
+
 def test_whoever_reads_the_lake_has_it_at_one_place_and_whoever_writes_it_is_one_user():
     mounts = {name: v for name, s in SERVICES.items() for v in s.get("volumes", []) if v.startswith("lake:")}
     assert mounts.keys() == {*FLINK, "trino", "exporter", "book"}
