@@ -6,13 +6,17 @@ official images that cannot be pulled. An ordinary run of pytest leaves this fol
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import standins
@@ -70,6 +74,22 @@ def show_ailing(lines: int = 60) -> None:
             sys.stderr.write(docker("logs", "--tail", str(lines), name, check=False, err=subprocess.STDOUT).stdout)
 
 
+def assert_bounded(stack: Stack, services: Iterable[str], *, writable: Iterable[str] = ()) -> None:
+    """Healthy, without rights, limited, published on loopback alone; the root read-only but for `writable`."""
+    names = {stack.container(service): service for service in services}
+    for one in json.loads(docker("inspect", *names).stdout):
+        host, name = one["HostConfig"], names[one["Name"].removeprefix("/")]
+        assert one["State"]["Health"]["Status"] == "healthy", name
+        assert not host["Privileged"], name
+        assert host["Memory"] > 0, name
+        assert host["NanoCpus"] > 0, name
+        assert host["CapDrop"] == ["ALL"], name
+        assert one["Config"]["User"] not in ("", "root", "0"), name
+        published = [p["HostIp"] for bound in (host["PortBindings"] or {}).values() for p in bound]
+        assert set(published) <= {"127.0.0.1"}, name
+        assert host["ReadonlyRootfs"] is (name not in writable), name
+
+
 class Stack:
     """What `make docker-up` started, and how to reach it."""
 
@@ -107,6 +127,12 @@ class Stack:
 
     def container(self, service: str) -> str:
         return f"{PROJECT}-{service}-1"
+
+    def ask(self, variable: str, path: str) -> Any:
+        """The JSON that the server whose port is the environment file's `variable` answers."""
+        values = dict(line.split("=", 1) for line in Path(self.environment["DOCKER_ENV_FILE"]).read_text().split())
+        with urllib.request.urlopen(f"http://127.0.0.1:{values[variable]}/{path}", timeout=20) as reply:
+            return json.load(reply)
 
     def python(self, code: str, **variables: str) -> subprocess.Popen:
         """A fresh interpreter with those variables, its output on a pipe: what a reader's shell would start."""
