@@ -97,3 +97,22 @@ def test_a_job_killed_before_its_first_checkpoint_goes_on_from_the_state_that_it
     monkeypatch.setattr(flink, "latest_checkpoint", none)
     pipeline.resume()
     assert flink.submitted == {"fraud": "/lake/chk-7"}
+
+
+def test_of_jobs_submitted_together_one_that_is_refused_does_not_hide_the_others(made, monkeypatch):
+    """Their ids are kept, so that another start leaves them alone."""
+    flink = Flink()
+    accept, refused = flink.submit, jobs.script(jobs.NAMES[0], SETTINGS)
+
+    def submit(script, **options):
+        if script == refused:
+            raise ServiceError("the gateway is busy")
+        return accept(script, **options)
+
+    pipeline = made(flink)
+    monkeypatch.setattr(flink, "submit", submit)
+    with pytest.raises(ServiceError, match="busy"):
+        pipeline.start()
+    assert pipeline.ids == {name: f"new-{name}" for name in jobs.NAMES[1:]}
+    monkeypatch.setattr(flink, "submit", accept)
+    assert set(pipeline.start()) == set(jobs.NAMES)

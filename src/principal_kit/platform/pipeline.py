@@ -77,8 +77,15 @@ class Pipeline:
             return self.flink.submit(jobs.script(name, self.settings), resume_from=states[name])
 
         with ThreadPoolExecutor(max(1, len(states))) as pool:
-            for name, [id] in zip(states, pool.map(submit, states)):
-                self._began_from[name], self.ids[name] = states[name], id
+            submitted = {name: pool.submit(submit, name) for name in states}
+        failures = []
+        for name, future in submitted.items():  # an id is kept whatever became of the others: nobody submits it again
+            if error := future.exception():
+                failures.append(error)
+            else:
+                [self.ids[name]], self._began_from[name] = future.result(), states[name]
+        if failures:
+            raise failures[0]
 
     def _gone(self, name: str) -> bool:
         """Whether the JobManager does not know the job or it has ended.
