@@ -65,7 +65,7 @@ docker-logs: ## the last lines of each container, or of SERVICE=kafka
 docker-doctor: ## health of each container, and the kit's report over their addresses
 	@scripts/docker.sh doctor
 
-docker-test: ## start the containers, run and break a chapter on them, leave nothing behind (WHAT=pipeline: that profile)
+docker-test: ## start the containers, run and break the pipeline and a chapter on them, leave nothing behind (WHAT=pipeline or stack: one)
 	@scripts/docker_test.sh $(WHAT)
 
 binder-test: ## what Binder does with this repository, in a container of 2 GiB

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts the containers, runs and breaks chapters on them (tests/docker), and leaves nothing behind.
-#   docker_test.sh [binder|pipeline]  instead: what Binder does with this repository; compose's profile `pipeline`
+#   docker_test.sh stack|pipeline  only the core set and `cluster`, or only the profile `pipeline`
+#   docker_test.sh binder          instead: what Binder does with this repository
 #
 # With a Docker daemon at hand it uses that one and the official images. As root on a Debian-like Linux without one it
 # installs Docker and starts a daemon of its own in a temporary folder; where the official images cannot be pulled, that
@@ -9,7 +10,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=.venv/bin
-WHAT=${1:-stack}
+case ${1:-all} in
+  all) FILES=(tests/docker/test_pipeline.py tests/docker/test_stack.py) ;; # in this order: the last of the stack's removes all
+  stack | pipeline | binder) FILES=("tests/docker/test_$1.py") ;;
+  *) echo "usage: docker_test.sh [stack|pipeline|binder]" >&2; exit 2 ;;
+esac
 OWN=""
 DAEMON=""
 
@@ -114,4 +119,4 @@ fi
 # The plain builder needs no plugin, which Debian's package lacks.
 if ! docker buildx version >/dev/null 2>&1; then export DOCKER_BUILDKIT=0; fi
 # A group of its own is not needed: on Ctrl-C pytest tears its containers down, then this script its daemon.
-"$BIN/python" -m pytest -p no:cacheprovider -o addopts= -q -rs --timeout=0 --durations=12 -s "tests/docker/test_$WHAT.py" ${TESTS:+-k "$TESTS"}
+"$BIN/python" -m pytest -p no:cacheprovider -o addopts= -q -rs --timeout=0 --durations=12 -s "${FILES[@]}" ${TESTS:+-k "$TESTS"}

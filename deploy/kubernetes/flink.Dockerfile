@@ -16,5 +16,7 @@ RUN python -c "from principal_kit.services import jars; [jars.fetch(name) for na
 FROM ${FLINK}
 COPY --from=book /home/reader/connectors/ /opt/flink/lib/
 USER root
-RUN mkdir /lake && chown 1000:1000 /lake # compose's volume takes its owner from here
+# Compose runs it as uid 1000, the book's, so that both write /lake. Hadoop's login fails for a user that has no name.
+RUN { getent passwd 1000 || useradd --uid 1000 --no-create-home reader; } >/dev/null \
+    && mkdir /lake && chown 1000:1000 /lake # compose's volume takes its owner from here
 USER flink

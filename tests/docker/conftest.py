@@ -6,13 +6,17 @@ official images that cannot be pulled. An ordinary run of pytest leaves this fol
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import standins
@@ -24,11 +28,13 @@ PROJECT = "principal-kit-test"
 OURS = f"label=com.docker.compose.project={PROJECT}"
 
 
-def docker(*command: str, check: bool = True, seconds: float = 300, **options) -> subprocess.CompletedProcess:
+def docker(*command: str, check: bool = True, seconds: float = 300, err: int = subprocess.PIPE):
+    """One call of docker, its output as text; `err`: where its errors go. Fails on another status than 0."""
     done = subprocess.run(
-        ["docker", *command], capture_output=True, text=True, timeout=seconds, check=False, cwd=ROOT, **options
+        ["docker", *command], stdout=subprocess.PIPE, stderr=err, text=True, timeout=seconds, check=False, cwd=ROOT
     )
-    assert not check or done.returncode == 0, f"docker {' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    said = f"{done.stdout[-3000:]}{(done.stderr or '')[-3000:]}"
+    assert not check or done.returncode == 0, f"docker {' '.join(command)}\n{said}"
     return done
 
 
@@ -57,6 +63,31 @@ def left_over() -> list[str]:
         for kind, listing in listings.items()
         for name in docker(*listing, "--filter", OURS).stdout.split()
     ]
+
+
+def show_ailing(lines: int = 60) -> None:
+    """The last lines of every container under test that is not healthy, with what Docker says of its state."""
+    listed = docker("ps", "--all", "--filter", OURS, "--format", "{{.Names}}\t{{.Status}}", check=False).stdout
+    for name, status in (line.split("\t") for line in listed.splitlines()):
+        if "(healthy)" not in status and status != "Created":
+            sys.stderr.write(f"--- {name}: {status}; last lines of its log:\n")
+            sys.stderr.write(docker("logs", "--tail", str(lines), name, check=False, err=subprocess.STDOUT).stdout)
+
+
+def assert_bounded(stack: Stack, services: Iterable[str], *, writable: Iterable[str] = ()) -> None:
+    """Healthy, without rights, limited, published on loopback alone; the root read-only but for `writable`."""
+    names = {stack.container(service): service for service in services}
+    for one in json.loads(docker("inspect", *names).stdout):
+        host, name = one["HostConfig"], names[one["Name"].removeprefix("/")]
+        assert one["State"]["Health"]["Status"] == "healthy", name
+        assert not host["Privileged"], name
+        assert host["Memory"] > 0, name
+        assert host["NanoCpus"] > 0, name
+        assert host["CapDrop"] == ["ALL"], name
+        assert one["Config"]["User"] not in ("", "root", "0"), name
+        published = [p["HostIp"] for bound in (host["PortBindings"] or {}).values() for p in bound]
+        assert set(published) <= {"127.0.0.1"}, name
+        assert host["ReadonlyRootfs"] is (name not in writable), name
 
 
 class Stack:
@@ -96,6 +127,12 @@ class Stack:
 
     def container(self, service: str) -> str:
         return f"{PROJECT}-{service}-1"
+
+    def ask(self, variable: str, path: str) -> Any:
+        """The JSON that the server whose port is the environment file's `variable` answers."""
+        values = dict(line.split("=", 1) for line in Path(self.environment["DOCKER_ENV_FILE"]).read_text().split())
+        with urllib.request.urlopen(f"http://127.0.0.1:{values[variable]}/{path}", timeout=20) as reply:
+            return json.load(reply)
 
     def python(self, code: str, **variables: str) -> subprocess.Popen:
         """A fresh interpreter with those variables, its output on a pipe: what a reader's shell would start."""
@@ -150,7 +187,7 @@ def stack(images, say, tmp_path_factory):
         say(f"stack up and healthy in {time.monotonic() - began:.0f} s")
         yield stack
     finally:
-        for service in ("kafka", "spark-connect", "spark-worker-2") if sys.exc_info()[0] else ():
-            sys.stderr.write(docker("logs", "--tail", "15", stack.container(service), check=False).stdout)
+        if sys.exc_info()[0]:
+            show_ailing()
         stack.script("down")
     assert left_over() == []

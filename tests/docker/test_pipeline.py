@@ -1,18 +1,18 @@
 """The profile `pipeline`, really run: the jobs in containers, their tables against the truth, a JobManager lost.
 
-Apart from the other containers' tests, since the image of Flink alone takes minutes: `make docker-test WHAT=pipeline`.
+Before the core set's tests, whose last removes everything; alone: `make docker-test WHAT=pipeline`.
 """
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 import standins
-from conftest import bring, docker, eventually
+from conftest import assert_bounded, bring, docker, eventually, show_ailing
+
+from principal_kit.platform import jobs
+from principal_kit.services.flink_jobs import ENDED
 
 HAVE = ("postgres", "flink-jobmanager", "flink-taskmanager", "flink-sql-gateway", "exporter", "prometheus")
 """The profile but for what has no stand-in: Connect, Trino, Grafana, Jaeger."""
@@ -59,7 +59,11 @@ def pipeline(stack, say):
     stack.script("build", "pipeline")
     say(f"image of Flink with its connectors: built in {time.monotonic() - began:.0f} s")
     began = time.monotonic()
-    stack.compose("--profile", "pipeline", "up", "--detach", "--no-build", "--wait", "--wait-timeout", "240", *HAVE)
+    try:
+        stack.compose("--profile", "pipeline", "up", "--detach", "--no-build", "--wait", "--wait-timeout", "240", *HAVE)
+    except AssertionError:
+        show_ailing()
+        raise
     say(f"PostgreSQL, Flink, exporter and Prometheus healthy in {time.monotonic() - began:.0f} s")
     yield lambda *command, **options: docker("exec", stack.container("book"), "python", *command, **options)
     stack.compose("--profile", "pipeline", "rm", "--stop", "--force", *HAVE)
@@ -68,26 +72,35 @@ def pipeline(stack, say):
 START = ("-m", "principal_kit.services.deployed", "start")
 
 
-def test_the_pipeline_s_tables_in_containers_equal_the_truth(pipeline, say):
+def running(stack):
+    """The names of the jobs that the JobManager has and that have not ended, a twin's twice."""
+    known = stack.ask("FLINK_PORT", "jobs/overview")["jobs"]
+    return sorted(job["name"] for job in known if job["state"] not in ENDED)
+
+
+def test_every_server_of_the_profile_is_healthy_bounded_and_on_loopback(pipeline, stack):
+    assert_bounded(stack, HAVE)
+
+
+def test_the_pipeline_s_tables_in_containers_equal_the_truth(pipeline, stack, say):
     began = time.monotonic()
     assert pipeline(*START).stdout.count("started") == 3
     assert pipeline(*START).stdout.count("runs already") == 3
+    assert running(stack) == sorted(jobs.NAMES)
     assert "wrong []" in pipeline("-c", DAY, "send").stdout
     say(f"the pipeline's jobs started, a day of 8,000 events exact in its tables: {time.monotonic() - began:.0f} s")
 
 
 def test_prometheus_has_the_pipeline_s_samples_and_rules(pipeline, stack):
-    values = dict(line.split("=", 1) for line in Path(stack.environment["DOCKER_ENV_FILE"]).read_text().split())
-
     def ask(path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{values['PROMETHEUS_PORT']}/api/v1/{path}", timeout=20) as reply:
-            return json.load(reply)["data"]
+        return stack.ask("PROMETHEUS_PORT", f"api/v1/{path}")["data"]
 
-    assert eventually(lambda: ask("query?query=pipeline_job_running%3D%3D1")["result"])
+    assert eventually(lambda: len(ask("query?query=pipeline_job_running%3D%3D1")["result"]) == 3)
     assert len(ask("rules")["groups"]) >= 2
 
 
-def test_jobs_that_the_jobmanager_has_forgotten_go_on_from_their_checkpoints_or_not_at_all(pipeline, stack):
+def test_jobs_that_the_jobmanager_has_forgotten_go_on_from_their_checkpoints_or_not_at_all(pipeline, stack, say):
+    began = time.monotonic()
     docker("kill", stack.container("flink-jobmanager"))
     docker("start", stack.container("flink-jobmanager"))
     eventually(lambda: "healthy" == docker(
@@ -98,4 +111,6 @@ def test_jobs_that_the_jobmanager_has_forgotten_go_on_from_their_checkpoints_or_
     newest = pipeline("-c", NEWEST).stdout.split()
     assert len(newest) == 3
     assert pipeline(*START, *newest).stdout.count("started") == 3
+    assert running(stack) == sorted(jobs.NAMES)
     assert "wrong []" in pipeline("-c", DAY).stdout
+    say(f"JobManager lost and its jobs resumed, the tables still exact: {time.monotonic() - began:.0f} s")

@@ -282,6 +282,11 @@ def test_flink_s_image_fetches_the_jars_that_the_book_s_image_leaves_out():
         assert any(PurePath(name).match(pattern) for name in jars.manifest("flink")), pattern
 
 
+def test_no_broker_makes_a_topic_because_somebody_asks_for_it():
+    for name in ("kafka", "broker-1", "broker-2", "broker-3"):
+        assert SERVICES[name]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false", name
+
+
 def test_whoever_reads_the_lake_has_it_at_one_place_and_whoever_writes_it_is_one_user():
     mounts = {name: v for name, s in SERVICES.items() for v in s.get("volumes", []) if v.startswith("lake:")}
     assert mounts.keys() == {*FLINK, "trino", "exporter", "book"}
@@ -290,6 +295,7 @@ def test_whoever_reads_the_lake_has_it_at_one_place_and_whoever_writes_it_is_one
     assert "useradd --create-home --uid 1000 --shell /bin/bash reader" in DOCKERFILE
     assert "mkdir /lake && chown reader:reader /lake" in DOCKERFILE
     assert "mkdir /lake && chown 1000:1000 /lake" in FLINK_DOCKERFILE
+    assert "getent passwd 1000 || useradd --uid 1000" in FLINK_DOCKERFILE  # without a name Hadoop's login fails
 
 
 def test_the_kit_s_parts_find_the_servers_of_the_profile(monkeypatch):

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from principal_kit.services import flink_jobs, flink_sql
+from principal_kit.core.errors import ServiceError
+from principal_kit.services import flink_failure, flink_jobs, flink_sql
 from principal_kit.services.flink_failure import links, root_cause
 
 TRACE = """\
@@ -129,3 +130,36 @@ def test_values_are_pythons(sql_type, text, value):
 )
 def test_a_job_runs_when_all_its_tasks_do(state, tasks, running):
     assert flink_jobs.Job("id", "name", state, tasks, (), {}).running is running
+
+
+@pytest.mark.parametrize("state", ["INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "CANCELLING"])
+def test_a_job_that_does_not_run_at_the_moment_has_not_ended(state):
+    assert not flink_jobs.Job("id", "name", state, {}, (), {}).ended
+    assert all(flink_jobs.Job("id", "name", ended, {}, (), {}).ended for ended in flink_jobs.ENDED)
+
+
+class Triggered(flink_jobs.JobControl):
+    """A JobManager that answers for its checkpoints from statistics that are older than the checkpoint."""
+
+    def __init__(self, refusals, text="Could not find checkpointing statistics for checkpoint 3."):
+        self.refusals, self.text = refusals, text
+
+    def rest(self, method, path, json=None):
+        if method == "POST":
+            return {"request-id": "r"}
+        if path.endswith("/checkpoints/r"):
+            return {"status": {"id": "COMPLETED"}, "operation": {"checkpointId": 3}}
+        assert path == "/jobs/f/checkpoints/details/3"
+        if self.refusals:
+            self.refusals -= 1
+            raise flink_failure.FlinkError(self.text)
+        found = {"id": 3, "external_path": "/lake/chk-3", "is_savepoint": False}
+        return found | {"end_to_end_duration": 5, "state_size": 7}
+
+
+def test_a_checkpoint_that_the_statistics_do_not_have_yet_is_waited_for():
+    assert Triggered(refusals=2).checkpoint("f").path == "/lake/chk-3"
+    with pytest.raises(ServiceError, match="statistics of checkpoint 3"):
+        Triggered(refusals=10_000).checkpoint("f", seconds=0.01)
+    with pytest.raises(flink_failure.FlinkError, match="not known"):
+        Triggered(refusals=1, text="job f is not known").checkpoint("f")

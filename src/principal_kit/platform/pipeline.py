@@ -7,7 +7,7 @@ that every test of a stream comes down to: has everything that was sent been cou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,17 +46,17 @@ class Pipeline:
         """The event topics, with their numbers of partitions."""
         return {t.name: t.partitions for t in self.topics if not t.name.endswith("dead_letters")}
 
-    def start(self, *names: str) -> dict[str, str]:
-        """Make topics and tables, submit the jobs (default: all); returns name to id. Jobs that run are left alone.
+    def start(self, *names: str, states: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Make topics and tables, submit the jobs (default: all); returns name to id. Jobs that have not ended stay.
+
+        Args:
+            states: job to the checkpoint or savepoint that it goes on from; the others begin at the beginning.
 
         Raises TopicDrift, TableDrift, and what the servers raise.
         """
         self.prepare()
-        new = [name for name in names or jobs.NAMES if name not in self.ids or not self._running(name)]
-        with ThreadPoolExecutor(max(1, len(new))) as pool:  # planning one job takes the gateway seconds
-            submitted = pool.map(lambda name: self.flink.submit(jobs.script(name, self.settings)), new)
-            for name, [id] in zip(new, submitted):
-                self.ids[name] = id
+        new = [name for name in names or jobs.NAMES if name not in self.ids or self._gone(name)]
+        self._submit({name: (states or {}).get(name) for name in new})
         for name in names or jobs.NAMES:
             self.flink.wait_running(self.ids[name])
         return dict(self.ids)
@@ -70,11 +70,32 @@ class Pipeline:
             admin.close()
         tables.create(self.lake, self.settings.namespace)
 
-    def _running(self, name: str) -> bool:
+    def _submit(self, states: Mapping[str, str | None]) -> None:
+        """Submit these jobs side by side, since planning one takes the gateway seconds; each from its state."""
+
+        def submit(name: str) -> list[str]:
+            return self.flink.submit(jobs.script(name, self.settings), resume_from=states[name])
+
+        with ThreadPoolExecutor(max(1, len(states))) as pool:
+            submitted = {name: pool.submit(submit, name) for name in states}
+        failures = []
+        for name, future in submitted.items():  # an id is kept whatever became of the others: nobody submits it again
+            if error := future.exception():
+                failures.append(error)
+            else:
+                [self.ids[name]], self._began_from[name] = future.result(), states[name]
+        if failures:
+            raise failures[0]
+
+    def _gone(self, name: str) -> bool:
+        """Whether the JobManager does not know the job or it has ended.
+
+        Not whether it runs: a job that is about to, submitted again, would have a twin that writes everything again.
+        """
         try:
-            return self.flink.job(self.ids[name]).running
+            return self.flink.job(self.ids[name]).ended
         except ServiceError:
-            return False
+            return True
 
     def resume(self, *, with_state: bool = True) -> dict[str, str]:
         """Submit again the jobs that the JobManager no longer knows, each from its newest checkpoint; returns them.
@@ -82,17 +103,9 @@ class Pipeline:
         A session cluster keeps its jobs in the JobManager's memory. The checkpoints are files and outlive it. Without
         state a job knows nothing of what it has written and begins at the beginning: for showing what that does.
         """
-        resumed = {}
-        gone = [name for name in self.ids if not self._running(name)]
-        states = {name: self._state(name) if with_state else None for name in gone}
-        with ThreadPoolExecutor(max(1, len(gone))) as pool:
-            submitted = pool.map(
-                lambda name: self.flink.submit(jobs.script(name, self.settings), resume_from=states[name]), gone
-            )
-            for name, [new] in zip(gone, submitted):
-                self._began_from[name] = states[name]
-                self.ids[name] = resumed[name] = new
-        return resumed
+        states = {name: self._state(name) if with_state else None for name in self.ids if self._gone(name)}
+        self._submit(states)
+        return {name: self.ids[name] for name in states}
 
     def _state(self, name: str) -> str | None:
         """A job's newest checkpoint; if it was killed before its first, the one that it had begun from itself.
@@ -212,6 +225,6 @@ class Pipeline:
     def stop(self) -> None:
         """Cancel the jobs; topics and tables stay."""
         for name in list(self.ids):
-            if self._running(name):
+            if not self._gone(name):
                 self.flink.cancel(self.ids[name])
             del self.ids[name]

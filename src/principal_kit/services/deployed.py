@@ -152,13 +152,11 @@ def start(resume: tuple[str, ...]) -> None:
         paths = _resumed(resume)
         pipeline = Pipeline(kafka(), flink, settings())
         ids = {name: Application(address, name).id for name in jobs.NAMES}
-        pipeline.ids = {name: id for name, id in ids.items() if id and flink.job(id).running}
+        pipeline.ids = {name: id for name, id in ids.items() if id and not flink.job(id).ended}
         new = set(jobs.NAMES) - pipeline.ids.keys()
         tables.create(pipeline.lake, pipeline.settings.namespace)
         _refuse_second_start(pipeline, new - paths.keys())
-        for name in sorted(new & paths.keys()):
-            [pipeline.ids[name]] = flink.submit(jobs.script(name, pipeline.settings), resume_from=paths[name])
-        pipeline.start()
+        pipeline.start(states=paths)
     except KitError as error:
         raise click.ClickException(str(error)) from error
     for name, id in sorted(pipeline.ids.items()):

@@ -55,6 +55,11 @@ class Job:
         at_work = self.tasks.get("RUNNING", 0) + self.tasks.get("FINISHED", 0)
         return self.state == "RUNNING" and 0 < at_work == sum(self.tasks.values())
 
+    @property
+    def ended(self) -> bool:
+        """Whether it never runs again. One that is being started or restarted does not run and has not ended."""
+        return self.state in ENDED
+
 
 class JobControl:
     """What an endpoint can ask of the JobManager at `self.address`. Ids are those that `submit` returns.
@@ -145,7 +150,17 @@ class JobControl:
     def checkpoint(self, id: str, seconds: float = 60.0) -> Checkpoint:
         """Take a checkpoint now, without waiting for the interval, and wait until it is complete."""
         taken = self._triggered(f"/jobs/{id}/checkpoints", {"checkpointType": "CONFIGURED"}, seconds)
-        return _checkpoint(self.rest("GET", f"/jobs/{id}/checkpoints/details/{taken['checkpointId']}"))
+        number = taken["checkpointId"]
+
+        def condition() -> Checkpoint | None:
+            try:
+                return _checkpoint(self.rest("GET", f"/jobs/{id}/checkpoints/details/{number}"))
+            except FlinkError as error:  # it answers from a copy of its statistics, renewed every web.refresh-interval
+                if f"statistics for checkpoint {number}" not in str(error):
+                    raise
+                return None
+
+        return self._until(condition, seconds, f"the JobManager has no statistics of checkpoint {number} of job {id}")
 
     def savepoint(self, id: str, seconds: float = 120.0) -> str:
         """Take a savepoint; the job goes on. Returns the path to start from."""
@@ -211,7 +226,7 @@ class JobControl:
 
     @staticmethod
     def _must_go_on(job: Job) -> None:
-        if job.state in ENDED:
+        if job.ended:
             why = f": {job.failures[0]}" if job.failures else ""
             raise FlinkError(f"job {job.id} ({job.name}) is {job.state}{why}")
 
