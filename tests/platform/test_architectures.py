@@ -15,7 +15,7 @@ from kafka import TopicPartition
 
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.platform import architectures, audit, dashboard, dead_letters, jobs, sender, topics, truth
-from principal_kit.platform.architectures import BatchView, SpeedLayer, gross, reconcile, serve
+from principal_kit.platform.architectures import BatchView, SpeedLayer, count, gross, halves, reconcile, repeats, serve
 from principal_kit.platform.log import Forgotten, ends, read
 from principal_kit.platform.shop import ORDERS, Shop, generate
 
@@ -47,21 +47,14 @@ LOG, ENDS = log()
 TRUTH = truth.revenue(WORK, repaired=True)
 
 
-def layer(records, **options):
-    made = SpeedLayer(**options)
-    for record in records:
-        made.take(record)
-    return made
-
-
 def before(cut, **options):
     """A batch view as Spark would make it, in plain Python."""
-    made = layer((r for r in LOG if r.offset < cut[r.partition]), **options)
+    made = count(halves(LOG, cut)[0], **options)
     return BatchView(made.minutes, cut, made.known)
 
 
 def after(cut):
-    return [r for r in LOG if r.offset >= cut[r.partition]]
+    return halves(LOG, cut)[1]
 
 
 def cut_at(sent_ms):
@@ -73,8 +66,19 @@ def cut_at(sent_ms):
     return first
 
 
+def test_a_cut_has_every_record_on_one_side_and_repeats_are_what_is_counted_once():
+    front, behind = halves(LOG, cut_at(NOON))
+    assert sorted(map(id, front + behind)) == sorted(map(id, LOG))
+    assert front
+    assert behind
+    again, sales = repeats(LOG), count(LOG).known
+    good = [r for r in LOG if architectures.sale(r.key, r.value, r.timestamp)]
+    assert len(again) == len(good) - len(sales) > 0
+    assert [r.timestamp for r in again] == sorted(r.timestamp for r in again)
+
+
 def test_one_pass_over_the_log_is_the_truth():
-    assert reconcile(layer(LOG).minutes, TRUTH).empty
+    assert reconcile(count(LOG).minutes, TRUTH).empty
 
 
 @settings(max_examples=30, deadline=None)
@@ -82,7 +86,7 @@ def test_one_pass_over_the_log_is_the_truth():
 def test_wherever_the_log_is_cut_the_two_layers_add_up_to_the_truth(places):
     cut = dict(enumerate(places))
     view = before(cut)
-    assert reconcile(serve(view, layer(after(cut), known=view.known)), TRUTH).empty
+    assert reconcile(serve(view, count(after(cut), known=view.known)), TRUTH).empty
 
 
 def sales(records):
@@ -94,7 +98,7 @@ def test_a_speed_layer_that_does_not_know_what_the_batch_counted_doubles_repeats
     repeat = next(id for n, id in enumerate(ids) if id in ids[:n])
     cut = cut_at([r for r in LOG if r.value and f'"{repeat}"'.encode() in r.value][1].timestamp)
     view = before(cut)
-    wrong = reconcile(serve(view, layer(after(cut))), TRUTH)
+    wrong = reconcile(serve(view, count(after(cut))), TRUTH)
     across = {sale for sale in sales(after(cut)) if sale.event_id in view.known}
     assert repeat in {sale.event_id for sale in across}
     assert wrong["orders"].sum() == len(across) > 0
@@ -107,7 +111,7 @@ def test_a_cut_by_event_time_loses_what_came_late():
     cut = cut_at(NOON)
     view = before(cut)
     batch = BatchView(view.minutes[view.minutes["minute"] < NOON], cut)
-    wrong = reconcile(serve(batch, layer(LOG, from_ms=NOON)), TRUTH)
+    wrong = reconcile(serve(batch, count(LOG, from_ms=NOON)), TRUTH)
     assert len(wrong) > 0
     assert (wrong["minute"] < NOON).all()
     assert (wrong["orders"] < 0).all()
@@ -117,7 +121,7 @@ def test_a_batch_by_event_time_and_a_speed_layer_by_arrival_double():
     """The batch ran late, to be sure of late events; the speed layer had begun at noon and had them already."""
     view = before(dict(enumerate(ENDS)))
     batch = BatchView(view.minutes[view.minutes["minute"] < NOON], {})
-    wrong = reconcile(serve(batch, layer(after(cut_at(NOON)))), TRUTH)
+    wrong = reconcile(serve(batch, count(after(cut_at(NOON)))), TRUTH)
     assert len(wrong) > 0
     assert (wrong["minute"] < NOON).all()
     assert (wrong["orders"] > 0).all()
@@ -126,8 +130,8 @@ def test_a_batch_by_event_time_and_a_speed_layer_by_arrival_double():
 def test_a_rule_that_one_layer_was_not_told_is_off_by_the_discounts_behind_the_cut():
     cut = cut_at(NOON)
     view = before(cut)
-    behind = layer(after(cut), known=view.known).known - view.known
-    wrong = reconcile(serve(view, layer(after(cut), known=view.known, rule=gross)), TRUTH)
+    behind = count(after(cut), known=view.known).known - view.known
+    wrong = reconcile(serve(view, count(after(cut), known=view.known, rule=gross)), TRUTH)
     orders = WORK.orders.loc[[int(id.removeprefix("o-")) for id in behind]]
     assert (wrong["orders"] == 0).all()
     assert wrong["cents"].sum() == orders["discount_cents"].sum() > 0

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from principal_kit.core.errors import CorruptionError, InvalidArgument, ServiceError
-from principal_kit.platform import cdc, connectors, dead_letters, shop_database, upserts
+from principal_kit.platform import cdc, connectors, dead_letters, replica, shop_database, upserts
 
 COLUMNS = (("id", "int32", False), ("n", "int32", True))
 
@@ -95,6 +95,41 @@ def test_a_chunk_of_an_incremental_snapshot_is_taken_as_it_comes():
     assert (chunk.row["n"], reader.position.stream, reader.position.snapshot) == (9, (150, 200), 100)
 
 
+def test_rows_of_the_snapshot_that_come_again_behind_the_stream_undo_nothing():
+    snapshot = [event("r", n, {"id": n, "n": 0}, 100, snapshot=m) for n, m in ((1, "true"), (2, "last"))]
+    stream = [event("u", 1, {"id": 1, "n": 7}, 110), event("d", 2, None, 120, commit=115)]
+    reader = cdc.Reader()
+    assert len(read(reader, *snapshot, *stream)) == 5
+    assert read(reader, *snapshot, *stream[:1]) == []
+    assert (reader.redelivered, reader.position.stream) == (3, (115, 120))
+
+
+def test_the_first_change_after_a_snapshot_that_had_no_row_of_the_table_is_not_taken_for_an_old_one():
+    """Nothing tells this reader of the snapshot, and the stream behind one begins without a commit before it."""
+    life = [event("c", 1, {"id": 1}, 110, commit=105), event("d", 1, None, 120, commit=115)]
+    first, then = event("c", 2, {"id": 2}, 500), event("c", 3, {"id": 3}, 520, commit=510)
+    reader = cdc.Reader()
+    assert [c.key for c in read(reader, *life, first, then)] == [1, 1, 2, 3]
+    assert read(reader, *life, first) == [], "and when it comes again it is one"
+
+
+def truncate(lsn, **options):
+    return None, event("t", None, None, lsn, **options)[1]
+
+
+def test_a_truncate_has_no_key_and_one_that_comes_again_is_recognised():
+    reader = cdc.Reader()
+    records = [
+        event("c", 1, {"id": 1}, 100, commit=90),
+        truncate(110, commit=105),
+        event("c", 2, {"id": 2}, 120, commit=115),
+    ]
+    _, emptied, after, once_more = read(reader, *records, *records)
+    assert (emptied, after.key) == (cdc.Emptied(cdc.Version(0, 110)), 2)
+    assert once_more == after
+    assert reader.redelivered == 2  # the last is at the newest place: again is no harm
+
+
 def test_a_log_that_went_back_is_another_database():
     reader = cdc.Reader(cdc.Position(7, 100, (150, 200)))
     with pytest.raises(cdc.WentBack, match="a snapshot at 50, after one at 100"):
@@ -116,7 +151,7 @@ GOOD = event("c", 1, {"id": 1, "n": 1}, 1)
         (GOOD[0], b'{"schema":{},"payload":{"op":"c"}}', "malformed"),
         (GOOD[0], GOOD[1].replace(b'"lsn": 1', b'"lsn": "x"'), "malformed"),
         (GOOD[0], GOOD[1].replace(b'"sequence"', b'"seq"'), "malformed"),
-        (GOOD[0], GOOD[1].replace(b'"op": "c"', b'"op": "t"'), "unknown operation"),
+        (GOOD[0], GOOD[1].replace(b'"op": "c"', b'"op": "m"'), "unknown operation"),
         (None, GOOD[1], "no key"),
         (b'{"schema":{},"payload":{"a":1,"b":2}}', GOOD[1], "no key"),
         (b"{", GOOD[1], "malformed"),
@@ -205,6 +240,12 @@ DIGITS = {"scale": "2"}
     [
         ({"id": "int", "old": "int"}, (ID, column("new")), "a rename looks like this"),
         ({"id": "int"}, (ID, column("n", optional=False)), "NOT NULL"),
+        ({"id": "int"}, (ID, column("n", "io.debezium.time.Date", default=0)), "such as now"),
+        (
+            {"id": "int"},
+            (ID, column("n", "io.debezium.time.ZonedTimestamp", False, "1970-01-01T00:00:00.000000Z")),
+            "now",
+        ),
         ({"id": "int", "n": "int"}, (ID, column("n", "string")), "from int to string"),
         ({"id": "int", "n": "string"}, (ID, column("n")), "from string to int"),
         ({"id": "int"}, (ID, column("n", "io.debezium.data.geometry.Point")), "known: "),
@@ -350,7 +391,7 @@ def test_any_redelivery_adds_up_to_the_source(seed, changes):
 @settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(5, 30), min_size=1, max_size=3))
 def test_any_redelivery_and_any_cut_give_the_same_table(lake, seed, batches):
-    """A new life of the committer after each batch: it knows what the table says, and nothing else."""
+    """A new life of the committer every few batches: it knows what the table says, and nothing else."""
     records, expected = source(np.random.default_rng(seed))
     topic, name = Topic(records), f"test.cut{seed}_{abs(hash(tuple(batches)))}"
     while True:
@@ -451,6 +492,36 @@ def test_a_new_snapshot_takes_away_what_was_deleted_meanwhile(copy_of):
     assert rows(committer) == {2: {"id": 2, "n": 1}, 9: {"id": 9, "n": -9}}
 
 
+def test_a_truncate_empties_the_copy_and_what_comes_after_it_stays(copy_of):
+    records, _ = source(np.random.default_rng(4), 10, again=False)
+    again = [
+        event("c", 7, {"id": 7, "n": 7}, 9_010, commit=9_005),
+        event("u", 7, {"id": 7, "n": 8}, 9_020, commit=9_015),
+    ]
+    for number, batch in enumerate((1, 3, 1_000)):
+        committer = copy_of(Topic([*records, truncate(9_000, commit=8_000), *again]), number, batch=batch)
+        committer.catch_up()
+        assert rows(committer) == {7: {"id": 7, "n": 8}}
+        assert committer.counts["emptied"] == 1
+        assert committer.position.stream == (9_015, 9_020)
+
+
+def test_a_table_that_is_empty_at_the_new_snapshot_is_not_swept_and_is_named(lake, request):
+    """Only a row carries the mark. Its neighbour, of the same connector, has one and is at the newer snapshot."""
+    first = [event("r", 1, {"id": 1, "n": 1}, 100, snapshot="last_in_data_collection")]
+    topics = {"full": Topic([*first, event("r", 2, {"id": 2, "n": 2}, 500, snapshot="last")]), "empty": Topic(first)}
+    copy = replica.Replica(None, lake, None, namespace=f"unswept{abs(hash(request.node.nodeid))}", names=topics)
+    copy._committers = {
+        name: upserts.Committer(lake, f"{copy._namespace}.{name}", topic, "t") for name, topic in topics.items()
+    }
+    copy["full"].step()
+    assert copy.unswept() == [], "a table that was never anywhere is empty on both sides"
+    copy.catch_up()
+    assert rows(copy["full"]) == {2: {"id": 2, "n": 2}}
+    assert rows(copy["empty"]) == {1: {"id": 1, "n": 1}}
+    assert copy.unswept() == ["empty"]
+
+
 def test_a_new_column_brings_its_default_to_the_rows_that_nobody_wrote(copy_of):
     wider = (("id", "int32", False), ("n", "int64", True), ("stock", "int32", False, (("default", 5),)))
     records = [event("c", n, {"id": n, "n": n}, n) for n in (1, 2, 3)]
@@ -547,6 +618,16 @@ def test_the_day_is_the_same_for_a_seed_and_has_everything_in_it():
     assert any(not t.commit for t in days[0])
     with pytest.raises(InvalidArgument, match="ten rows"):
         next(shop_database.day(1, np.random.default_rng(0), products=3))
+
+
+def test_a_slot_is_waited_for_until_somebody_reads_it():
+    answers = iter([None, (False, 0, 0, "reserved"), (True, 0, 0, "reserved")])
+    connection = SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchone=lambda: next(answers)))
+    connectors.wait_read(connection, connectors.outbox(SERVER, "secret"))
+    assert next(answers, "all asked") == "all asked"
+    never = SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchone=lambda: None))
+    with pytest.raises(ServiceError, match="slot events is not read"):
+        connectors.wait_read(never, connectors.outbox(SERVER, "secret"), seconds=0)
 
 
 class Heartbeats:

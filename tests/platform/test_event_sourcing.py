@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from principal_kit.core.clock import wait_until
 from principal_kit.core.errors import InvalidArgument
 from principal_kit.platform import event_sourcing
 from principal_kit.platform.event_sourcing import (
@@ -24,6 +27,7 @@ from principal_kit.platform.event_sourcing import (
     decide,
     evolve,
     replay,
+    waits,
 )
 
 commands = st.lists(st.builds(Command, st.sampled_from(sorted(RULES)), st.sampled_from([0, 1, 300, 900])), max_size=40)
@@ -139,6 +143,19 @@ def test_what_was_appended_is_loaded_and_snapshots_change_nothing(store):
 
 
 @integration
+def test_lives_are_drawn_from_the_seed_and_end_everywhere(store):
+    lives = {}
+    for name in ("a", "b"):
+        rng = np.random.default_rng(7)
+        lives[name] = [event_sourcing.live(store, f"{name}-{n}", 900, rng) for n in range(40)]
+    assert lives["a"] == lives["b"]
+    assert {o.status for o in lives["a"]} == {"placed", "paid", "packed", "shipped", "delivered", "cancelled"}
+    assert any(o.status == "delivered" and o.refunded for o in lives["a"])
+    assert store.streams() == sorted(f"{name}-{n}" for name in "ab" for n in range(40))
+    assert store.load("a-7") == lives["a"][7]
+
+
+@integration
 def test_a_snapshot_is_really_used_and_one_of_another_schema_is_not(store):
     store.append("o", 0, FOUR)
     store.snapshot("o", Order("packed", 3, 1, 1, 0))  # wrong on purpose
@@ -162,6 +179,20 @@ def test_of_two_who_loaded_the_same_version_the_second_is_refused(store, connect
     with pytest.raises(Conflict, match="more than 1 events"):
         other.append("o", version[1], [Event("cancelled")])
     assert other.append("o", 2, FOUR[2:]) == 4
+
+
+@integration
+def test_of_two_who_append_at_once_the_second_waits_at_the_key_and_is_refused(store, connect):
+    store.append("o", 0, FOUR[:1])
+    first, second = Store(connect()), Store(connect())
+    assert not waits(store.connection, second)
+    with ThreadPoolExecutor(1) as pool, first.connection.transaction():
+        first.append("o", 1, [FOUR[1]])
+        refused = pool.submit(second.append, "o", 1, [Event("cancelled")])
+        wait_until(lambda: waits(store.connection, second), "the second waits", seconds=10)
+    with pytest.raises(Conflict, match="more than 1 events"):
+        refused.result()
+    assert store.events("o") == FOUR[:2]
 
 
 @integration

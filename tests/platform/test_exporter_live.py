@@ -77,7 +77,8 @@ def test_records_are_counted_in_the_topics_and_in_the_jobs(settled, work):
     beats = sum(after.log.ends.values()) - sent
     assert beats > 0
     assert beats % 8 == 0, "a heartbeat goes to each of eight partitions"
-    assert sum(after.log.committed.values()) == sum(after.log.ends.values())
+    # On an idle topic a job's commit is late: the heartbeats that ended the wait are not in it.
+    assert sent < sum(after.log.committed.values()) <= sum(after.log.ends.values())
     assert all(size > 0 for size in after.log.sizes.values())
 
 

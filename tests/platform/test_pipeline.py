@@ -200,7 +200,7 @@ def test_ten_kills_leave_no_trace(make_pipeline, servers, tmp_path):
     work, pipeline = generate(SHOP), make_pipeline()
     pipeline.start()
     producer = drill.SenderProcess(
-        SHOP, pipeline.settings.bootstrap, tmp_path, prefix=pipeline.settings.prefix, window=250, rate=800
+        SHOP, pipeline.settings.bootstrap, tmp_path, prefix=pipeline.settings.prefix, window=80, rate=len(work) / 25
     )
     targets = {
         "broker": servers.kafka, "database": servers.postgres, "producer": producer,

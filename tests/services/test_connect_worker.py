@@ -73,6 +73,31 @@ def test_a_killed_worker_comes_back_with_its_connector_and_loses_nothing(servers
     consumer.close()
 
 
+def test_a_worker_killed_within_a_transaction_comes_back(servers):
+    """It reads its offsets to the end before it answers, and an open transaction is in the way until it times out."""
+    connect = servers.connect
+    connect.put("halfway", config(servers, **{"slot.name": "halfway", "topic.prefix": "halfway"}))
+    connect.wait("halfway")
+    consumer = servers.kafka.consumer("halfway.public.goods", auto_offset_reset="earliest", consumer_timeout_ms=60_000)
+    next(consumer)  # a task makes its producer when it has something to send
+    consumer.close()
+    admin = servers.kafka.admin()
+    known = [listed.transactional_id for of_one in admin.list_transactions().values() for listed in of_one]
+    [task] = [name for name in known if "halfway" in name]
+    timeout = admin.describe_transactions([task])[task].transaction_timeout_ms
+    admin.close()
+    assert timeout < 1000 * module.START_SECONDS / 2
+    connect.kill()
+    left_open = servers.kafka.producer(transactional_id=task, transaction_timeout_ms=timeout)
+    left_open.init_transactions()
+    left_open.begin_transaction()
+    left_open.send("connect-offsets", key=b'["halfway",{"server":"nobody"}]', value=b"{}").get(30)
+    connect.start()
+    connect.wait("halfway")
+    connect.delete("halfway")
+    left_open.close(timeout=0)
+
+
 def test_a_password_is_in_no_answer_and_in_a_file_of_ours_alone(servers):
     connect, password = servers.connect, servers.postgres.password
     connect.put("secretive", config(servers, **{"slot.name": "secretive", "topic.prefix": "secretive"}))

@@ -15,6 +15,7 @@ from principal_kit import services
 from principal_kit.core.errors import CorruptionError, InvalidArgument, MissingPrerequisite, ServiceError
 from principal_kit.services import jars
 from principal_kit.services import kafka_broker as module
+from principal_kit.services import process as ports
 from principal_kit.services.process import free_port
 from principal_kit.services.versions import WANTED
 
@@ -126,7 +127,7 @@ def test_an_old_release_is_refused(kafka_server, monkeypatch):
 @pytest.mark.slow
 def test_a_port_lost_to_a_quicker_program_is_replaced(kafka_server, monkeypatch):
     choices = iter([kafka_server.port, free_port(), free_port(), free_port()])
-    monkeypatch.setattr(module, "free_port", lambda: next(choices))
+    monkeypatch.setattr(ports, "free_port", lambda: next(choices))
     with services.kafka(fresh=True) as second:
         assert second.port != kafka_server.port
         admin = second.admin()

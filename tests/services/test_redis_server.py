@@ -10,6 +10,7 @@ import pytest
 
 from principal_kit import services
 from principal_kit.core.errors import InvalidArgument, KitError, MissingPrerequisite, ServiceError
+from principal_kit.services import process as ports
 from principal_kit.services import redis_server as module
 
 pytestmark = pytest.mark.integration
@@ -112,22 +113,22 @@ def test_a_given_port_is_used_and_an_occupied_one_named():
         with pytest.raises(ServiceError, match=f"port {first.port} is occupied"):
             services.redis(port=first.port)
         assert first.ping()
-        port = module.free_port()
+        port = ports.free_port()
         with services.redis(port=port) as second:
             assert second.port == port
 
 
 def test_a_port_lost_to_a_quicker_server_is_replaced(redis_server, monkeypatch):
     """Between choosing a port and binding it, another notebook's Redis may take it: its answer must not fool us."""
-    choices = iter([redis_server.port, module.free_port()])
-    monkeypatch.setattr(module, "free_port", lambda: next(choices))
+    choices = iter([redis_server.port, ports.free_port()])
+    monkeypatch.setattr(ports, "free_port", lambda: next(choices))
     with services.redis(fresh=True) as server:
         assert server.port != redis_server.port
         assert server.client().info("server")["process_id"] == server.pid
 
 
 def test_a_port_that_is_always_taken_is_an_error_after_a_few_tries(redis_server, monkeypatch):
-    monkeypatch.setattr(module, "free_port", lambda: redis_server.port)
+    monkeypatch.setattr(ports, "free_port", lambda: redis_server.port)
     with pytest.raises(ServiceError, match=r"(?s)ended before it answered.*Address already in use"):
         services.redis(fresh=True)
 
@@ -186,7 +187,7 @@ def test_a_malformed_variable_is_refused(monkeypatch, text):
 
 
 def test_an_address_where_nothing_listens_is_named(monkeypatch):
-    monkeypatch.setenv("PRINCIPAL_KIT_REDIS", f"127.0.0.1:{module.free_port()}")
+    monkeypatch.setenv("PRINCIPAL_KIT_REDIS", f"127.0.0.1:{ports.free_port()}")
     with pytest.raises(ServiceError, match="nothing accepts connections there"):
         services.redis()
 

@@ -50,11 +50,11 @@ def test_without_the_server_the_command_that_fetches_it_is_named(monkeypatch, tm
 def test_another_archive_than_the_known_one_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("PRINCIPAL_KIT_CACHE", str(tmp_path))
 
-    def maven(command, what):
+    def maven(command, what, *, seconds):
         (folder,) = (part.removeprefix("-DoutputDirectory=") for part in command if "outputDirectory" in part)
         archive(f"{folder}/{trino_release.ARCHIVE}", [("lib/main.jar", b"another")])
 
-    monkeypatch.setattr(trino_release, "_run", maven)
+    monkeypatch.setattr(trino_release.process, "fetch", maven)
     monkeypatch.setattr(trino_release.shutil, "which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(CorruptionError, match="SHA-256 differs; nothing was kept"):
         trino_release.fetch()

@@ -9,11 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from principal_kit.core.errors import InvalidArgument
+from principal_kit.core.errors import InvalidArgument, ServiceError
 
 Clock = Callable[[], float]
 
 monotonic: Clock = time.monotonic
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    seconds: float = 60.0,
+    clock: Clock = monotonic,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Poll until `condition` holds. Raises ServiceError, saying `what` was waited for, after `seconds`."""
+    deadline = clock() + seconds
+    while not condition():
+        if clock() > deadline:
+            raise ServiceError(f"{what}: not within {seconds:g} s")
+        wait(0.05)
 
 
 class ManualClock:

@@ -174,6 +174,35 @@ class SpeedLayer:
         return frozenset(self._seen)
 
 
+def count(records: Iterable[Any], **options: Any) -> SpeedLayer:
+    """A `SpeedLayer(**options)` that has taken all `records`. O(their bytes)."""
+    layer = SpeedLayer(**options)
+    for record in records:
+        layer.take(record)
+    return layer
+
+
+def halves(records: Iterable[Any], cut: Cut) -> tuple[list[Any], list[Any]]:
+    """The records in front of `cut` and those behind it, each in their order: none in both, none in neither."""
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for record in records:
+        sides[record.offset >= cut[record.partition]].append(record)
+    return sides
+
+
+def repeats(records: Iterable[Any]) -> list[Any]:
+    """The records of good orders whose event has been before, in the order of sending."""
+    seen: set[str] = set()
+    found = []
+    for record in records:
+        good = sale(record.key, record.value, record.timestamp)
+        if good is not None and good.event_id in seen:
+            found.append(record)
+        elif good is not None:
+            seen.add(good.event_id)
+    return sorted(found, key=lambda record: (record.timestamp, record.partition, record.offset))
+
+
 def serve(view: BatchView, speed: SpeedLayer) -> pd.DataFrame:
     """What a reader of Lambda sees: the two layers' sums of each minute, added up."""
     import pandas as pd

@@ -1,9 +1,10 @@
 """Debezium's change events, read without I/O: bytes in, changes with a version out, and where the reader has got to.
 
-A version is a pair: the snapshot that the change follows, and its place in the log after it (0 for a row of the
-snapshot itself). The highest version of a key is its state, in whatever order changes arrive and however often. The
-place in the log alone would not do: a transaction that was open while the snapshot was taken has written before the
-snapshot's own place, is not in it, and is the newer one.
+Two pairs. A *version* says which row of a key is newer: the snapshot that the change follows, and its place in the log
+after it (0 for a row of the snapshot itself). The place alone would not do: a transaction that was open while the
+snapshot was taken has written before the snapshot's own place, is not in it, and is the newer one. The *stream* says
+how far the reader is: the commit before a change, and its place; transactions come in the order of commits, so places
+alone go back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ UNAVAILABLE = "__debezium_unavailable_value"
 REASONS = ("malformed", "unknown operation", "no key", "unavailable value")
 _SNAPSHOT = frozenset(("true", "first", "first_in_data_collection", "last_in_data_collection", "last"))
 _LAST = frozenset(("last_in_data_collection", "last"))
-_OPERATIONS = frozenset("crud")
+_OPERATIONS = frozenset("crudt")
+_WENT_BACK = (
+    "a snapshot at {}, after one at {}: places of another database's log cannot be compared. Copy it into a new table "
+    "and switch readers over"
+)
 
 
 class BadEnvelope(KitError):
@@ -35,7 +40,11 @@ class BadEnvelope(KitError):
 
 
 class WentBack(KitError):
-    """The source's log is behind what was read from it before: another database stands there, or a restored one."""
+    """A snapshot from before the last one: another database stands there, or one restored to a time before that.
+
+    A database restored to a later time is not noticed: its changes look like ones that came before. So after a restore,
+    drop the slot and copy into a new table.
+    """
 
 
 class SchemaBreak(KitError):
@@ -69,9 +78,20 @@ class Change(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """The snapshot is complete: rows of an older one are of keys that no longer exist. Upserts never delete those."""
+    """The snapshot is complete: rows of an older one are of keys that no longer exist. Upserts never delete those.
+
+    It comes with the table's last row, so a table that is empty at the snapshot sends none.
+    """
 
     snapshot: int
+
+
+class Emptied(NamedTuple):
+    """Every row is gone, and no event names them: a TRUNCATE. It locks the table, so what was written before it has
+    come before it, and what comes after it was written after it.
+    """
+
+    version: Version
 
 
 @dataclass(frozen=True)
@@ -142,7 +162,7 @@ class Reader:
         self._keys, self._values = Decoder(), Decoder()
         self._columns: tuple[Any, tuple[Column, ...]] = (None, ())
 
-    def read(self, offset: int, key: bytes | None, value: bytes | None) -> list[Change | Sweep]:
+    def read(self, offset: int, key: bytes | None, value: bytes | None) -> list[Change | Sweep | Emptied]:
         """What a record says: mostly one change, none for what was seen before; a Sweep after a snapshot's last row.
 
         Raises BadEnvelope for a record that says nothing that can be applied (the position is behind it all the same),
@@ -157,9 +177,9 @@ class Reader:
         if not isinstance(envelope, dict) or not isinstance(envelope.get("source"), dict):
             raise BadEnvelope("malformed", "expected an envelope with a source")
         if envelope.get("op") not in _OPERATIONS:
-            raise BadEnvelope("unknown operation", f"{envelope.get('op')!r}; expected one of c, r, u, d")
+            raise BadEnvelope("unknown operation", f"{envelope.get('op')!r}; expected one of c, r, u, d, t")
         try:
-            return self._apply(before, self._key(key), schema, envelope)
+            return self._apply(before, key, schema, envelope)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise BadEnvelope("malformed", f"not Debezium's envelope: {error!r}") from error
 
@@ -171,33 +191,47 @@ class Reader:
             raise BadEnvelope("no key", f"a key of {len(values)} columns; expected one")
         return values[0]
 
-    def _apply(self, before: Position, key: Any, schema: Any, envelope: dict[str, Any]) -> list[Change | Sweep]:
-        source, row = envelope["source"], envelope["after"]
+    def _apply(
+        self, before: Position, raw_key: bytes | None, schema: Any, envelope: dict[str, Any]
+    ) -> list[Change | Sweep | Emptied]:
+        source, operation, row = envelope["source"], envelope["op"], envelope["after"]
         mark = str(source.get("snapshot") or "false")
-        lsn = int(source["lsn"] if mark != "incremental" else source.get("lsn") or before.stream[1])
-        if mark in _SNAPSHOT:
-            if lsn < before.snapshot:
-                self.position = before
-                raise WentBack(
-                    f"a snapshot at {lsn}, after one at {before.snapshot}: places of another database's log cannot be "
-                    "compared. Copy it into a new table and switch readers over"
-                )
-            if lsn > before.snapshot:
-                self.position = replace(self.position, snapshot=lsn, stream=(0, 0))
-            version = Version(lsn, 0)
+        key = None if operation == "t" else self._key(raw_key)  # it is of no row
+        if mark == "incremental":  # a chunk read in between is placed by its offset alone
+            version = Version(before.snapshot, int(source.get("lsn") or before.stream[1]))
         else:
-            version = Version(before.snapshot, lsn)
-            at = (int(json.loads(source["sequence"])[0] or 0), lsn)
-            if mark != "incremental":  # a chunk read in between is placed by its offset alone
-                # At the same place there may be two: a new primary key is a delete and an insert. Again is no harm.
-                if at < before.stream:
-                    self.redelivered += 1
-                    return []
-                self.position = replace(self.position, stream=at)
+            version = self._version(before, source, in_snapshot=mark in _SNAPSHOT)
+        if version is None:
+            return []
+        if operation == "t":
+            return [Emptied(version)]
         if row is not None and any(value == UNAVAILABLE for value in row.values()):
             raise BadEnvelope("unavailable value", f"{key!r}: a long text was not logged; set REPLICA IDENTITY FULL")
-        change = Change(key, None if envelope["op"] == "d" else row, version, self._table(schema))
-        return [change, Sweep(lsn)] if mark in _LAST else [change]
+        change = Change(key, None if operation == "d" else row, version, self._table(schema))
+        return [change, Sweep(version.snapshot)] if mark in _LAST else [change]
+
+    def _version(self, before: Position, source: dict[str, Any], *, in_snapshot: bool) -> Version | None:
+        """The version of a record, and the position moved on; None for what was seen before."""
+        lsn = int(source["lsn"])
+        if in_snapshot:
+            if lsn < before.snapshot:
+                self.position = before
+                raise WentBack(_WENT_BACK.format(lsn, before.snapshot))
+            if lsn > before.snapshot:  # a new one: what follows it is newer than all that came before
+                self.position = replace(self.position, snapshot=lsn, stream=(0, 0))
+            elif before.stream > (0, 0):  # the stream is behind its snapshot, so this row has come before
+                self.redelivered += 1
+                return None
+            return Version(lsn, 0)
+        commit = int(json.loads(source["sequence"])[0] or 0)  # of the transaction before; none behind a snapshot
+        if not commit and lsn > before.stream[0]:  # this table had no row in that snapshot, so nothing told of it
+            commit = before.stream[0]
+        at = (commit, lsn)
+        if at < before.stream:  # at the same place may be two: a new primary key is a delete and an insert
+            self.redelivered += 1
+            return None
+        self.position = replace(self.position, stream=at)
+        return Version(before.snapshot, lsn)
 
     def _table(self, schema: Any) -> tuple[Column, ...]:
         if schema is not self._columns[0]:
@@ -231,6 +265,11 @@ _ICEBERG = {
 }  # fmt: skip
 _DECIMAL = "org.apache.kafka.connect.data.Decimal"
 _WIDER = {("int", "long"), ("float", "double")}
+_OF_EXPRESSIONS = {  # Debezium evaluates no SQL: for now() or gen_random_uuid() it says this
+    "io.debezium.time.Date": 0, "io.debezium.time.MicroTimestamp": 0,
+    "io.debezium.time.ZonedTimestamp": "1970-01-01T00:00:00.000000Z",
+    "io.debezium.data.Uuid": "00000000-0000-0000-0000-000000000000",
+}  # fmt: skip
 
 
 def iceberg_type(column: Column) -> str:
@@ -275,6 +314,11 @@ def evolution(there: dict[str, str], columns: Iterable[Column]) -> Evolution:
 
     Raises SchemaBreak on a change that loses or invents data: another type that is not wider, a NOT NULL column without
     a default (no event tells what its rows have), and a column gone while another comes, which may be a rename.
+
+    A default is what Debezium says that it is, and that is sure for constants alone, of which it tells the one that the
+    column has when it first meets it (after SET DEFAULT: the later one). Of an expression it tells the type's zero or
+    nothing. A moment of 1970 and a uuid of zeros are refused, as nobody's constant; 0, an empty text, false and nothing
+    could be meant, and are taken: after a default such as `random()`, take a new snapshot.
     """
     columns = tuple(columns)
     new = tuple(column for column in columns if column.name not in there)
@@ -287,6 +331,11 @@ def evolution(there: dict[str, str], columns: Iterable[Column]) -> Evolution:
     for column in new:
         if not column.optional and column.default is None:
             raise SchemaBreak(f"{column.name} is NOT NULL; no event says what the rows have there: take a new snapshot")
+        if column.default is not None and column.default == _OF_EXPRESSIONS.get(column.kind):
+            raise SchemaBreak(
+                f"{column.name} has the default {column.default}, which is what comes instead of an expression, such "
+                "as now(): no event says what the rows have there: take a new snapshot"
+            )
     widen = []
     for column in columns:
         old, now = there.get(column.name), iceberg_type(column)

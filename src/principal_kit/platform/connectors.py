@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from principal_kit.core.clock import wait_until
 from principal_kit.core.errors import KitError
 from principal_kit.platform import log
 from principal_kit.platform.shop_database import TABLES
-from principal_kit.platform.upserts import wait_until
 
 
 class ConnectorDrift(KitError):
@@ -57,14 +57,14 @@ def _debezium(name: str, postgres: Any, password: str, tables: Iterable[str], sn
         "publication.autocreate.mode": "filtered",  # the tables below, not all: others' changes are not even sent
         "table.include.list": ",".join(f"public.{table}" for table in tables),
         "snapshot.mode": snapshot,
-        "exactly.once.support": "requested",
+        "exactly.once.support": "required",  # a worker that has it not switched on refuses the connector
         "poll.interval.ms": "50",
         "retriable.restart.connector.wait.ms": "1000",  # after a lost database: ten seconds by default
         "topic.creation.default.replication.factor": "1",
         "topic.creation.default.partitions": "1",  # a table's order, and the end of its snapshot, are one partition's
         "topic.creation.default.cleanup.policy": "delete",
         "topic.creation.default.retention.ms": "-1",
-        "skipped.operations": "none",  # a TRUNCATE is then a dead letter; by default nobody hears of it
+        "skipped.operations": "none",  # by default nobody hears of a TRUNCATE
     }
 
 
@@ -80,7 +80,7 @@ def tables(postgres: Any, password: str, *, name: str = "shop", snapshot: str = 
     """
     config = _debezium(name, postgres, password, (*TABLES, "heartbeat"), snapshot) | {
         # While only other tables change, nothing of ours is in the log, and the slot would not move on.
-        "heartbeat.interval.ms": "2000",
+        "heartbeat.interval.ms": "1000",
         "heartbeat.action.query": "UPDATE heartbeat SET at = now() WHERE id = 1",
     }
     return Connector(name, config, "a copy of the shop's tables for whoever must not query the shop")
@@ -148,6 +148,19 @@ def apply(connect: Any, wanted: Iterable[Connector], *, seconds: float = 60.0) -
     return todo
 
 
+def envelopes(kafka: Any, connector: Connector, table: str) -> list[tuple[Any, dict[str, Any]]]:
+    """All that a table's topic holds and a careful reader may see: each record with the envelope in it. O(topic).
+
+    Raises what `log.read` raises.
+    """
+    consumer, topic = kafka.consumer(isolation_level="read_committed"), connector.topic(table)
+    try:
+        records = list(log.read(consumer, topic, log.beginning(consumer, topic), log.ends(consumer, topic)))
+    finally:
+        consumer.close()
+    return [(record, json.loads(record.value)["payload"]) for record in records if record.value]
+
+
 # ── The slot ─────────────────────────────────────────────────────────────────────────────────────
 class Slot(NamedTuple):
     """A replication slot: is it read, bytes of the log `kept` for it, and bytes its reader is `behind`.
@@ -169,6 +182,16 @@ def slot(connection: Any, name: str) -> Slot | None:
         "FROM pg_replication_slots WHERE slot_name = %s", (name,),
     ).fetchone()  # fmt: skip
     return Slot(*row) if row else None
+
+
+def wait_read(connection: Any, connector: Connector, *, seconds: float = 60.0) -> None:
+    """Wait until somebody reads the connector's slot: a state of RUNNING does not say so.
+
+    A task that starts while its database is away fails, and stays so until somebody restarts it; one that has begun to
+    read tries for ever. So whoever kills both waits for this in between. Raises ServiceError after `seconds`.
+    """
+    read = lambda: getattr(slot(connection, connector.slot), "active", False)  # noqa: E731
+    wait_until(read, f"slot {connector.slot} is not read", seconds=seconds)
 
 
 def drop(connection: Any, connector: Connector, *, seconds: float = 10.0) -> None:

@@ -100,11 +100,13 @@ class SenderProcess:
 
 @dataclass(frozen=True)
 class Hit:
-    """A fault that happened: when (seconds into the drill), and how long until the target answered again."""
+    """A fault that happened: when (seconds into the drill, and records acknowledged by then), and how long until the
+    target answered again."""
 
     fault: Fault
     at: float
     back_after: float
+    acknowledged: int = 0
 
 
 def run(
@@ -133,7 +135,8 @@ def run(
         while True:
             done = sender.done()
             while todo and (done or sender.progress.read() >= todo[0].after):
-                hits.append(_strike(todo.pop(0), targets, after_start or {}, began, clock, wait))
+                acknowledged = sender.progress.read()
+                hits.append(_strike(todo.pop(0), targets, after_start or {}, began, acknowledged, clock, wait))
                 on_hit(hits[-1])
             if done and sender.done() and not todo:
                 return hits
@@ -151,6 +154,7 @@ def _strike(
     targets: Mapping[str, Target],
     after_start: Mapping[str, Callable[[], object]],
     began: float,
+    acknowledged: int,
     clock: Clock,
     wait: Callable[[float], None],
 ) -> Hit:
@@ -160,4 +164,4 @@ def _strike(
     targets[fault.target].start()
     if fault.target in after_start:
         after_start[fault.target]()
-    return Hit(fault, at - began, clock() - at)
+    return Hit(fault, at - began, clock() - at, acknowledged)

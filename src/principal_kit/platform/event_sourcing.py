@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from principal_kit.core.errors import InvalidArgument, KitError
 from principal_kit.core.hashing import is_integer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SNAPSHOT_SCHEMA = 1
 """What a snapshot was written as; raise it with every change of `Order` or `evolve`, and old snapshots are ignored."""
@@ -106,6 +109,27 @@ def replay(events: Iterable[Event], start: Order | None = None) -> Order:
     return reduce(evolve, events, start or Order())
 
 
+def waits(connection: Any, store: Store) -> bool:
+    """Whether a statement of `store` waits for another transaction, asked through a connection of the caller's."""
+    pid = store.connection.info.backend_pid
+    asked = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
+    return bool(connection.execute(asked, (pid,)).fetchone()[0])
+
+
+def live(store: Store, stream: str, cents: int, rng: np.random.Generator) -> Order:
+    """An order of `cents` lives its life: it gets some way to its delivery; of those that can, three in ten are
+    cancelled, and three in ten of the delivered are given back in part. Returns it as it is then.
+    """
+    way = [Command("place", cents), Command("pay", cents), Command("pack"), Command("ship"), Command("deliver")]
+    for command in way[: int(rng.integers(1, len(way) + 1))]:
+        order = store.handle(stream, command)
+    if order.status in RULES["cancel"][0] and rng.random() < 0.3:
+        order = store.handle(stream, Command("cancel"))
+    if order.status in RULES["refund"][0] and rng.random() < 0.3:
+        order = store.handle(stream, Command("refund", int(rng.integers(1, cents + 1))))
+    return order
+
+
 # ── The store ────────────────────────────────────────────────────────────────────────────────────
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
@@ -186,6 +210,10 @@ class Store:
             "SELECT kind, cents FROM events WHERE stream = %s AND version > %s ORDER BY version", (stream, after)
         )
         return [Event(*row) for row in rows]
+
+    def streams(self) -> list[str]:
+        """The names of all streams."""
+        return [name for (name,) in self.connection.execute("SELECT DISTINCT stream FROM events ORDER BY stream")]
 
     def load(self, stream: str) -> Order:
         """The order as it is: the newest usable snapshot and the events since. O(events since)."""

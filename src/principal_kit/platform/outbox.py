@@ -12,9 +12,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from principal_kit.core.clock import wait_until
 from principal_kit.core.errors import CorruptionError, InvalidArgument
 from principal_kit.platform import log
-from principal_kit.platform.upserts import wait_until
 
 SCHEMA = """
 CREATE TABLE outbox (

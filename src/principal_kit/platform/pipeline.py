@@ -83,11 +83,14 @@ class Pipeline:
         state a job knows nothing of what it has written and begins at the beginning: for showing what that does.
         """
         resumed = {}
-        for name in list(self.ids):
-            if not self._running(name):
-                state = self._state(name) if with_state else None
-                [new] = self.flink.submit(jobs.script(name, self.settings), resume_from=state)
-                self._began_from[name] = state
+        gone = [name for name in self.ids if not self._running(name)]
+        states = {name: self._state(name) if with_state else None for name in gone}
+        with ThreadPoolExecutor(max(1, len(gone))) as pool:
+            submitted = pool.map(
+                lambda name: self.flink.submit(jobs.script(name, self.settings), resume_from=states[name]), gone
+            )
+            for name, [new] in zip(gone, submitted):
+                self._began_from[name] = states[name]
                 self.ids[name] = resumed[name] = new
         return resumed
 
@@ -102,27 +105,46 @@ class Pipeline:
             return self._began_from.get(name)
 
     def lag(self) -> dict[str, int]:
-        """Job to the number of records it has not yet made part of a checkpoint."""
-        from kafka import TopicPartition
+        """Job to the number of records that no checkpoint of it is known to hold.
+
+        A job tells Kafka after a checkpoint. On a topic where nothing comes it does so up to ten seconds late: Flink's
+        reader waits that long in one fetch, and the commit waits for the reader.
+        """
+        return self._behind(None)
+
+    def _behind(self, ends: dict[str, dict[Any, int]] | None) -> dict[str, int]:
+        """As `lag`, up to `ends` of each job's partitions (default: where they end now)."""
         from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
         consumer, admin = self.kafka.consumer(), self.kafka.admin()
         try:
             out = {}
             for name in self.ids:
-                full = f"{self.settings.prefix}{jobs.READS[name]}"
-                ends = consumer.end_offsets([TopicPartition(full, p) for p in range(self.partitions[full])])
+                wanted = ends[name] if ends is not None else self._ends_of(consumer, name)
                 group = self.settings.group(name)
                 try:
                     committed = admin.list_group_offsets({group: None}).get(group, {})
                 except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
                     committed = {}  # nobody has committed yet, or the broker has just come back
                 at = {place: max(entry.offset, 0) for place, entry in committed.items()}
-                out[name] = sum(end - at.get(place, 0) for place, end in ends.items())
+                out[name] = sum(max(0, end - at.get(place, 0)) for place, end in wanted.items())
             return out
         finally:
             consumer.close()
             admin.close()
+
+    def _ends_of(self, consumer: Any, name: str) -> dict[Any, int]:
+        from kafka import TopicPartition
+
+        full = f"{self.settings.prefix}{jobs.READS[name]}"
+        return consumer.end_offsets([TopicPartition(full, p) for p in range(self.partitions[full])])
+
+    def _ends(self) -> dict[str, dict[Any, int]]:
+        consumer = self.kafka.consumer()
+        try:
+            return {name: self._ends_of(consumer, name) for name in self.ids}
+        finally:
+            consumer.close()
 
     def settle(
         self,
@@ -138,18 +160,24 @@ class Pipeline:
         A heartbeat with that time goes to all partitions; then the jobs must have read it (no lag in the offsets they
         commit with a checkpoint), and a checkpoint begun after that must complete. A job that restarted in between may
         have lost the heartbeat's effect, since Flink keeps no watermark of a source in a checkpoint; so then it starts
-        over with another one. Raises ServiceError after `seconds`.
+        over with another one. While nothing moves, more heartbeats follow: each ends a fetch in which Flink's reader
+        would wait for ten seconds, and with it the commit of its offsets. Raises ServiceError after `seconds`.
         """
         deadline = clock() + seconds
         out = sender.producer(self.settings.bootstrap)
         try:
             while True:
+                for id in self.ids.values():  # one that is about to restart would lose the first heartbeat's effect
+                    self.flink.wait_running(id, max(1.0, deadline - clock()))
                 sender.heartbeat(out, self.partitions, closing_ms)
-                before = self._restarts()
-                while any((lag := self.lag()).values()):
+                before, ends, last = self._restarts(), self._ends(), None
+                while any((lag := self._behind(ends)).values()):
                     on_round(lag)
                     if clock() > deadline:
                         raise ServiceError(f"{_TRANSIENT} within {seconds:.0f} s: {lag} records are not read yet")
+                    if lag == last:
+                        sender.heartbeat(out, self.partitions, closing_ms)
+                    last = lag
                     wait(0.3)
                 wait(1.0)  # watermarks go out five times a second; then the windows' rows are on their way
                 left = max(1.0, deadline - clock())

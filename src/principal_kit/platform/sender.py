@@ -122,7 +122,9 @@ def send(
         upto = min(sent.records + window, end)
         futures = []
         try:
-            for record in work.records(sent.records, upto):
+            for number, record in enumerate(work.records(sent.records, upto), start=sent.records - begin):
+                if rate and (early := number / rate - (clock() - started)) > 0.002:
+                    wait(early)
                 if live and (early := record.timestamp_ms / 1000 - wall()) > 0.002:
                     wait(early)
                 header = tracing.traceparent(record.value, one_in=trace_one_in)

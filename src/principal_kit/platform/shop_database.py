@@ -212,7 +212,7 @@ def straddle(postgres: Any, begin: Callable[[], object], sql: str, *, seconds: f
     waited for by nobody: what it has written so far is before that place, and the snapshot does not show it. Commit the
     connection when the snapshot has been read. `postgres` is an endpoint.
     """
-    from principal_kit.platform.upserts import wait_until
+    from principal_kit.core.clock import wait_until
 
     wait = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted AND transactionid = %s"
     first, second, third = (postgres.connect(autocommit=False) for _ in range(3))

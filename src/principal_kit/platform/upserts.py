@@ -11,7 +11,6 @@ that hold its keys (copy on write): reads are plain, writes cost in proportion t
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -30,11 +29,14 @@ _PARTIAL = {"cdc.partial": "true"}  # pyiceberg makes a snapshot of each delete;
 
 @dataclass
 class Batch:
-    """What one commit does: changes up to a schema change or a sweep, what was refused, and where the next begins."""
+    """What one commit does: changes up to a new schema, a sweep or a TRUNCATE (`emptied`), what was refused, and where
+    the next begins.
+    """
 
     changes: list[cdc.Change] = field(default_factory=list)
     letters: list[tuple[Any, str]] = field(default_factory=list)
     sweep: int = 0
+    emptied: bool = False
     records: int = 0
     position: cdc.Position = field(default_factory=cdc.Position)
 
@@ -153,8 +155,9 @@ class Committer:
             batch.letters += [(record, reason)] if reason else []
             batch.changes += [event for event in said if isinstance(event, cdc.Change)]
             batch.sweep = next((event.snapshot for event in said if isinstance(event, cdc.Sweep)), 0)
+            batch.emptied = any(isinstance(event, cdc.Emptied) for event in said)
             batch.records, batch.position = batch.records + 1, self._reader.position
-            if batch.sweep:
+            if batch.sweep or batch.emptied:
                 break
         del self._rest[: batch.records]
         return batch, asked
@@ -170,7 +173,7 @@ class Committer:
 
     def _misfits(self, event: Any, there: dict[str, str] | None) -> bool:
         """Whether the table has to change before it can take the event. Raises SchemaBreak when it cannot."""
-        if isinstance(event, cdc.Sweep) or event.columns is self._fits:
+        if not isinstance(event, cdc.Change) or event.columns is self._fits:
             return False
         if there is None or cdc.evolution(there, event.columns):
             return True
@@ -222,10 +225,10 @@ class Committer:
         self.counts["evolved"] += 1
 
     def _commit(self, batch: Batch) -> None:
-        from pyiceberg.expressions import In, LessThan
+        from pyiceberg.expressions import AlwaysTrue, In, LessThan
 
         self._send(batch.letters)
-        newest = cdc.latest(batch.changes)
+        newest = {} if batch.emptied else cdc.latest(batch.changes)
         # Of a batch that ends a snapshot, what is older than it goes the way of the table's rows: below.
         rows = [c for c in newest.values() if c.row is not None and c.version.snapshot >= batch.sweep]
         properties = batch.position.to_properties()
@@ -239,13 +242,15 @@ class Committer:
                 transaction.delete(In(self.key, set(newest)), snapshot_properties=_PARTIAL)
             if batch.sweep:
                 transaction.delete(LessThan("_snapshot", batch.sweep), snapshot_properties=_PARTIAL)
+            if batch.emptied:
+                transaction.delete(AlwaysTrue(), snapshot_properties=_PARTIAL)
         transaction.append(_arrow(rows, self._table.schema()), snapshot_properties=properties)
         self._on_step("written")
         self._table = transaction.commit_transaction()
         self._committed = batch.position
         self._on_step("committed")
         self.counts += Counter(records=batch.records, upserts=len(rows), deletes=len(newest) - len(rows), commits=1)
-        self.counts["swept"] += batch.sweep > 0
+        self.counts += Counter(swept=batch.sweep > 0, emptied=batch.emptied)
 
     def _send(self, letters: list[tuple[Any, str]]) -> None:
         """Dead letters first: sent twice after a crash, they have the same key, and count once."""
@@ -346,15 +351,3 @@ def _filled(rows: Any, schema: Any, defaults: dict[str, Any]) -> Any:
         for column in arrow
     ]  # fmt: skip
     return pa.Table.from_arrays(arrays, schema=arrow)
-
-
-def wait_until(
-    condition: Callable[[], bool], what: str, *, seconds: float = 60.0, clock: Clock = monotonic,
-    wait: Callable[[float], None] = time.sleep,
-) -> None:  # fmt: skip
-    """Poll until `condition` holds. Raises ServiceError, saying `what` was waited for, after `seconds`."""
-    deadline = clock() + seconds
-    while not condition():
-        if clock() > deadline:
-            raise ServiceError(f"{what}: not within {seconds:g} s")
-        wait(0.05)

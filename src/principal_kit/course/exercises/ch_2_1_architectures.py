@@ -93,8 +93,9 @@ follow = Exercise(
     "2.1.h",
     title="A reader that nobody slips behind",
     wants="a function `follow(visible, oldest, after)`: the committed events as tuples `(transaction, position)`, the "
-    "lowest number of a transaction that is still open, and the last tuple that this reader has had; returns the list "
-    "of tuples that it may have now, in order",
+    "lowest number of a transaction that is still open (the next number to be given, if none is), and the last tuple "
+    "that this reader has had; returns the list of tuples that it may have now, in order, holding back no more than "
+    "needed",
     takes=3,
 )
 
