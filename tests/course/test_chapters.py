@@ -30,7 +30,7 @@ def test_a_slug_opens_with_its_number_and_a_title_says_something(chapter):
 def test_a_ready_chapter_states_its_figures_and_exists(chapter):
     assert chapter.minutes_to_read > 0
     # A session of Binder has 2 GiB, and a minute and a half is what one waits for; Flink's cluster is beyond both.
-    seconds, mebibytes = (300, 4096) if "flink" in chapter.services else (90, 2048)
+    seconds, mebibytes = (240, 4096) if "flink" in chapter.services else (90, 2048)
     assert 0 < chapter.seconds_to_run <= seconds
     assert 0 < chapter.memory_mib <= mebibytes
     assert len(chapter.anchors) == len(chapter.topics)

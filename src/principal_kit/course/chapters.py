@@ -103,7 +103,7 @@ CHAPTERS = (
         ),
         state="ready",
         minutes_to_read=160,
-        seconds_to_run=295,
+        seconds_to_run=215,
         memory_mib=3700,
         services=("flink", "kafka", "postgres", "connect", "spark"),
         anchors=(
