@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from principal_kit.core.errors import ServiceError
+from principal_kit.core.errors import InvalidArgument, ServiceError
 from principal_kit.platform import jobs
 from principal_kit.platform.pipeline import Pipeline
-from principal_kit.services.flink_jobs import Job
 
 
 class Flink:
@@ -15,11 +16,13 @@ class Flink:
 
     def __init__(self, **states):
         self.states, self.submitted, self.waited, self.cancelled = states, {}, [], []
+        self.silent = 0
 
-    def job(self, id):
-        if id not in self.states:
-            raise ServiceError(f"job {id} is not known")
-        return Job(id, id, self.states[id], {}, (), {})
+    def jobs(self):
+        if self.silent:
+            self.silent -= 1
+            raise ServiceError("no answer")
+        return dict(self.states)
 
     def submit(self, script, *, resume_from=None):
         name = next(name for name in jobs.NAMES if jobs.script(name, SETTINGS) == script)
@@ -71,7 +74,9 @@ def test_a_job_that_is_on_its_way_is_not_submitted_a_second_time(made, state):
 
 @pytest.mark.parametrize("states", [{}, {"f": "FAILED"}, {"f": "CANCELED"}])
 def test_a_job_that_is_gone_is_submitted_again(made, states):
-    assert made(Flink(**states), fraud="f").start("fraud") == {"fraud": "new-fraud"}
+    flink = Flink(**states)
+    assert made(flink, fraud="f").start("fraud") == {"fraud": "new-fraud"}
+    assert flink.submitted == {"fraud": "/checkpoints/f/chk-3"}, "a start forgets nothing either"
     flink = Flink(**states)
     assert made(flink, fraud="f").resume() == {"fraud": "new-fraud"}
     assert flink.submitted == {"fraud": "/checkpoints/f/chk-3"}
@@ -95,8 +100,65 @@ def test_a_job_killed_before_its_first_checkpoint_goes_on_from_the_state_that_it
         raise ServiceError("no complete checkpoint")
 
     monkeypatch.setattr(flink, "latest_checkpoint", none)
+    monkeypatch.setattr("principal_kit.platform.tables.snapshots", lambda *_: [SimpleNamespace(job="another")])
     pipeline.resume()
     assert flink.submitted == {"fraud": "/lake/chk-7"}
+
+
+def test_a_job_that_has_written_and_whose_checkpoint_is_not_found_is_not_begun_anew(made, monkeypatch):
+    flink = Flink()
+    pipeline = made(flink, fraud="f")
+
+    def none(_):
+        raise ServiceError("no complete checkpoint")
+
+    monkeypatch.setattr(flink, "latest_checkpoint", none)
+    monkeypatch.setattr("principal_kit.platform.tables.snapshots", lambda *_: [SimpleNamespace(job="f")])
+    for again in (pipeline.resume, pipeline.start):
+        with pytest.raises(ServiceError, match="no complete checkpoint"):
+            again()
+    assert flink.submitted == {}
+
+
+def test_no_answer_is_not_taken_for_a_job_that_is_gone(made, monkeypatch):
+    monkeypatch.setattr("principal_kit.platform.pipeline._ANSWER_SECONDS", 0.0)
+    flink = Flink(f="RUNNING")
+    pipeline = made(flink, fraud="f")
+    for what in (pipeline.start, pipeline.resume, pipeline.stop):
+        flink.silent = 10
+        with pytest.raises(ServiceError, match="no answer"):
+            what()
+    assert (flink.submitted, flink.cancelled, pipeline.ids) == ({}, [], {"fraud": "f"})
+    monkeypatch.setattr("principal_kit.platform.pipeline._ANSWER_SECONDS", 60.0)
+    flink.silent = 1
+    assert pipeline.start("fraud") == {"fraud": "f"}, "one that has just come back is asked again"
+
+
+def test_an_unknown_job_is_refused_before_anything_is_submitted(made):
+    flink = Flink()
+    with pytest.raises(InvalidArgument, match="no job fruad; there are sessions, inventory, fraud"):
+        made(flink).start(states={"fruad": "/lake/chk-7"})
+    with pytest.raises(InvalidArgument, match="no job fruad"):
+        made(flink).start("fruad")
+    assert flink.submitted == {}
+
+
+def test_an_interrupted_start_keeps_the_ids_of_what_it_submitted(made, monkeypatch):
+    """Ctrl-C comes while the workers submit; they go on, and a second start must know what they have started."""
+    from principal_kit.platform import pipeline as module
+
+    class Interrupted(module.ThreadPoolExecutor):
+        def __exit__(self, *failure):
+            super().__exit__(*failure)
+            raise KeyboardInterrupt
+
+    flink = Flink()
+    pipeline = made(flink)
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.start()
+    monkeypatch.undo()
+    assert pipeline.ids == {name: f"new-{name}" for name in jobs.NAMES}
 
 
 def test_of_jobs_submitted_together_one_that_is_refused_does_not_hide_the_others(made, monkeypatch):

@@ -141,8 +141,8 @@ def test_a_job_that_does_not_run_at_the_moment_has_not_ended(state):
 class Triggered(flink_jobs.JobControl):
     """A JobManager that answers for its checkpoints from statistics that are older than the checkpoint."""
 
-    def __init__(self, refusals, text="Could not find checkpointing statistics for checkpoint 3."):
-        self.refusals, self.text = refusals, text
+    def __init__(self, refusals, text="Could not find checkpointing statistics for checkpoint 3.", unfinished=0):
+        self.refusals, self.text, self.unfinished = refusals, text, unfinished
 
     def rest(self, method, path, json=None):
         if method == "POST":
@@ -153,12 +153,16 @@ class Triggered(flink_jobs.JobControl):
         if self.refusals:
             self.refusals -= 1
             raise flink_failure.FlinkError(self.text)
-        found = {"id": 3, "external_path": "/lake/chk-3", "is_savepoint": False}
+        if self.unfinished:
+            self.unfinished -= 1
+            return {"id": 3, "status": "IN_PROGRESS", "end_to_end_duration": 0, "state_size": 0, "is_savepoint": False}
+        found = {"id": 3, "status": "COMPLETED", "external_path": "/lake/chk-3", "is_savepoint": False}
         return found | {"end_to_end_duration": 5, "state_size": 7}
 
 
 def test_a_checkpoint_that_the_statistics_do_not_have_yet_is_waited_for():
     assert Triggered(refusals=2).checkpoint("f").path == "/lake/chk-3"
+    assert Triggered(refusals=1, unfinished=2).checkpoint("f").path == "/lake/chk-3", "not one without a path"
     with pytest.raises(ServiceError, match="statistics of checkpoint 3"):
         Triggered(refusals=10_000).checkpoint("f", seconds=0.01)
     with pytest.raises(flink_failure.FlinkError, match="not known"):

@@ -15,10 +15,12 @@ from typing import Any
 import pandas as pd
 
 from principal_kit.core.clock import Clock, monotonic
-from principal_kit.core.errors import ServiceError
+from principal_kit.core.errors import InvalidArgument, ServiceError
 from principal_kit.platform import dead_letters, jobs, sender, tables, topics
 
 _TRANSIENT = "the jobs did not settle"
+_ENDED = ("FINISHED", "CANCELED", "FAILED")
+_ANSWER_SECONDS = 20.0
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Pipeline:
 
     Args:
         kafka: an endpoint with `bootstrap_servers`, `admin()`, `consumer()`.
-        flink: an endpoint with `submit`, `job`, `checkpoint`, `latest_checkpoint`.
+        flink: an endpoint with `submit`, `jobs`, `checkpoint`, `latest_checkpoint`.
         settings: where the jobs read and write.
     """
 
@@ -50,16 +52,21 @@ class Pipeline:
         """Make topics and tables, submit the jobs (default: all); returns name to id. Jobs that have not ended stay.
 
         Args:
-            states: job to the checkpoint or savepoint that it goes on from; the others begin at the beginning.
+            states: job to the checkpoint or savepoint that it goes on from. Of the others, one that this pipeline has
+                started before goes on as `resume` has it, and a new one begins at the beginning.
 
-        Raises TopicDrift, TableDrift, and what the servers raise.
+        Raises TopicDrift, TableDrift, InvalidArgument on an unknown job, and what the servers raise.
         """
+        if unknown := {*names, *(states or {})} - set(jobs.NAMES):
+            raise InvalidArgument(f"no job {', '.join(sorted(unknown))}; there are {', '.join(jobs.NAMES)}")
         self.prepare()
-        new = [name for name in names or jobs.NAMES if name not in self.ids or self._gone(name)]
-        self._submit({name: (states or {}).get(name) for name in new})
+        gone = self._gone()
+        new = [name for name in names or jobs.NAMES if name not in self.ids or name in gone]
+        known = {name: self._state(name) for name in new if name in self.ids and name not in (states or {})}
+        self._submit(dict.fromkeys(new) | known | {n: states[n] for n in new if n in (states or {})})
         for name in names or jobs.NAMES:
             self.flink.wait_running(self.ids[name])
-        return dict(self.ids)
+        return {name: self.ids[name] for name in jobs.NAMES if name in self.ids}
 
     def prepare(self) -> None:
         """Make topics and tables, and submit nothing. Raises TopicDrift, TableDrift."""
@@ -73,29 +80,35 @@ class Pipeline:
     def _submit(self, states: Mapping[str, str | None]) -> None:
         """Submit these jobs side by side, since planning one takes the gateway seconds; each from its state."""
 
-        def submit(name: str) -> list[str]:
-            return self.flink.submit(jobs.script(name, self.settings), resume_from=states[name])
+        def submit(name: str) -> None:
+            # Kept by the worker, whatever becomes of the others and of whoever waits (Ctrl-C): a job whose id is lost
+            # would be submitted again, and have a twin that writes everything again.
+            [self.ids[name]] = self.flink.submit(jobs.script(name, self.settings), resume_from=states[name])
+            self._began_from[name] = states[name]
 
         with ThreadPoolExecutor(max(1, len(states))) as pool:
-            submitted = {name: pool.submit(submit, name) for name in states}
-        failures = []
-        for name, future in submitted.items():  # an id is kept whatever became of the others: nobody submits it again
+            submitted = [pool.submit(submit, name) for name in states]
+        for future in submitted:
             if error := future.exception():
-                failures.append(error)
-            else:
-                [self.ids[name]], self._began_from[name] = future.result(), states[name]
-        if failures:
-            raise failures[0]
+                raise error
 
-    def _gone(self, name: str) -> bool:
-        """Whether the JobManager does not know the job or it has ended.
+    def _gone(self) -> set[str]:
+        """Those of our jobs that have ended or that the JobManager does not know.
 
-        Not whether it runs: a job that is about to, submitted again, would have a twin that writes everything again.
+        Not those that do not run just now: a job that is about to, submitted again, would have a twin. And no answer is
+        no answer: a JobManager that has just come back is asked for some seconds. Raises ServiceError then.
         """
-        try:
-            return self.flink.job(self.ids[name]).ended
-        except ServiceError:
-            return True
+        if not self.ids:
+            return set()
+        deadline = monotonic() + _ANSWER_SECONDS
+        while True:
+            try:
+                states = self.flink.jobs()
+                return {name for name, id in self.ids.items() if states.get(id, "FAILED") in _ENDED}
+            except ServiceError:
+                if monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def resume(self, *, with_state: bool = True) -> dict[str, str]:
         """Submit again the jobs that the JobManager no longer knows, each from its newest checkpoint; returns them.
@@ -103,18 +116,22 @@ class Pipeline:
         A session cluster keeps its jobs in the JobManager's memory. The checkpoints are files and outlive it. Without
         state a job knows nothing of what it has written and begins at the beginning: for showing what that does.
         """
-        states = {name: self._state(name) if with_state else None for name in self.ids if self._gone(name)}
+        states = {name: self._state(name) if with_state else None for name in sorted(self._gone())}
         self._submit(states)
         return {name: self.ids[name] for name in states}
 
     def _state(self, name: str) -> str | None:
         """A job's newest checkpoint; if it was killed before its first, the one that it had begun from itself.
 
-        None only for a job that never had any: then nothing of it is committed, and the beginning is right.
+        None only for a job that never had any: then nothing of it is committed, and the beginning is right. Raises
+        ServiceError when its tables say that there was one and it cannot be found.
         """
         try:
             return self.flink.latest_checkpoint(self.ids[name])
         except ServiceError:
+            written = tables.snapshots(self.lake, self.settings.namespace, jobs.READS[name])
+            if any(snapshot.job == self.ids[name] for snapshot in written):
+                raise
             return self._began_from.get(name)
 
     def lag(self) -> dict[str, int]:
@@ -182,8 +199,9 @@ class Pipeline:
             while True:
                 for id in self.ids.values():  # one that is about to restart would lose the first heartbeat's effect
                     self.flink.wait_running(id, max(1.0, deadline - clock()))
+                before = self._restarts()  # one during the heartbeat may lose its effect as well
                 sender.heartbeat(out, self.partitions, closing_ms)
-                before, ends, last = self._restarts(), self._ends(), None
+                ends, last = self._ends(), None
                 while any((lag := self._behind(ends)).values()):
                     on_round(lag)
                     if clock() > deadline:
@@ -224,7 +242,8 @@ class Pipeline:
 
     def stop(self) -> None:
         """Cancel the jobs; topics and tables stay."""
+        gone = self._gone()
         for name in list(self.ids):
-            if not self._gone(name):
+            if name not in gone:
                 self.flink.cancel(self.ids[name])
             del self.ids[name]

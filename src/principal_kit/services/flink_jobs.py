@@ -154,7 +154,8 @@ class JobControl:
 
         def condition() -> Checkpoint | None:
             try:
-                return _checkpoint(self.rest("GET", f"/jobs/{id}/checkpoints/details/{number}"))
+                said = self.rest("GET", f"/jobs/{id}/checkpoints/details/{number}")
+                return _checkpoint(said) if said["status"] == "COMPLETED" else None
             except FlinkError as error:  # it answers from a copy of its statistics, renewed every web.refresh-interval
                 if f"statistics for checkpoint {number}" not in str(error):
                     raise
