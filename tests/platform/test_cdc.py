@@ -597,6 +597,20 @@ def test_a_table_that_is_empty_at_the_new_snapshot_is_not_swept_and_is_named(lak
     assert copy.unswept() == ["empty"]
 
 
+def test_a_table_empty_at_the_first_snapshot_and_at_the_next_is_named(lake, request):
+    """Its row came and went by the stream, the last of it unseen; no snapshot ever told this table of itself."""
+    last = [event("r", 1, {"id": 1, "n": 1}, at, snapshot="last") for at in (100, 500)]
+    streamed = [event("c", 1, {"id": 1, "n": 1}, 150, commit=140)]
+    topics = {"full": Topic(last), "empty": Topic(streamed), "never": Topic()}
+    copy = replica.Replica(None, lake, None, namespace=f"unswept{abs(hash(request.node.nodeid))}", names=topics)
+    copy._committers = {
+        name: upserts.Committer(lake, f"{copy._namespace}.{name}", topic, "t") for name, topic in topics.items()
+    }
+    copy.catch_up()
+    assert rows(copy["empty"]) == {1: {"id": 1, "n": 1}}
+    assert copy.unswept() == ["empty"], "a table that never had a row has none to sweep"
+
+
 def test_a_new_column_brings_its_default_to_the_rows_that_nobody_wrote(copy_of):
     wider = (("id", "int32", False), ("n", "int64", True), ("stock", "int32", False, (("default", 5),)))
     records = [event("c", n, {"id": n, "n": n}, n) for n in (1, 2, 3)]
