@@ -140,7 +140,7 @@ class ConnectEndpoint(Endpoint):
             time.sleep(0.05)
 
     def restart(self, name: str) -> None:
-        """Restart a connector and those of its tasks that failed; returns before they run (`wait`)."""
+        """Restart a connector and all its tasks; returns before they run (`wait`)."""
         self.request("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=false")
 
     def halt(self, name: str) -> None:
