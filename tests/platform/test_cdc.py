@@ -431,6 +431,81 @@ def test_a_crash_at_any_step_loses_and_doubles_nothing(copy_of, seed):
         assert {(x.offset, x.reason, x.value) for x in kept.values()} == {(9, "malformed", b"not JSON")}
 
 
+class Away:
+    """A catalog that can be away."""
+
+    def __init__(self, lake):
+        self._lake, self.away = lake, False
+
+    def __getattr__(self, name):
+        if self.away:
+            raise ConnectionError("the catalog is away")
+        return getattr(self._lake, name)
+
+
+def test_a_commit_that_fails_and_a_catalog_that_stays_away_lose_nothing(copy_of, lake):
+    """The same committer goes on when the catalog is back; where it stands in the topic is behind the lost batch."""
+    catalog, fails = Away(lake), []
+
+    def fail(step):
+        if step == "written" and fails:
+            catalog.away = True
+            raise fails.pop()
+
+    records = [event("c", n, {"id": n, "n": n}, 100 + n, commit=100 + n) for n in range(1, 10)]
+    name = copy_of(Topic(records)).name
+    committer = upserts.Committer(catalog, name, Topic(records), "t", batch=3, on_step=fail)
+    committer.step(), committer.step()
+    fails.append(ConnectionError("the catalog goes away"))
+    with pytest.raises(ConnectionError, match="goes away"):
+        committer.step()
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="is away"):
+            committer.catch_up()
+    catalog.away = False
+    committer.catch_up()
+    assert (sorted(rows(committer)), committer.position.offset) == (list(range(1, 10)), 9)
+
+
+@pytest.mark.parametrize("crash", range(10))
+def test_a_committer_that_is_interrupted_and_called_again_loses_nothing(copy_of, crash):
+    """Ctrl-C, and the cell once more: in the poll, where the records are taken already, and at every step."""
+    records, left = [event("c", n, {"id": n, "n": n}, 100 + n, commit=100 + n) for n in range(1, 10)], [crash]
+
+    def die(step):
+        left[0] -= 1
+        if left[0] == -1:
+            raise KeyboardInterrupt(step)
+
+    class Interrupted(Topic):
+        def poll(self, **options):
+            found = super().poll(**options)
+            die("poll")
+            return found
+
+    committer = copy_of(Interrupted(records), batch=3, on_step=die)
+    with pytest.raises(KeyboardInterrupt):
+        committer.catch_up()
+    committer.catch_up()
+    assert (sorted(rows(committer)), committer.position.offset) == (list(range(1, 10)), 9)
+
+
+def test_the_last_batch_lost_in_the_commit_is_caught_up_although_the_topic_is_at_its_end(copy_of):
+    fails = [ConnectionError("away"), None]
+    topic = Topic([event("c", 1, {"id": 1, "n": 1}, 100)])
+
+    def fail(step):
+        if step == "written" and (error := fails.pop(0)):
+            raise error
+
+    committer = copy_of(topic, on_step=fail)
+    committer.step()
+    with pytest.raises(ConnectionError):
+        committer.catch_up()
+    assert committer.catch_up() == 1
+    assert sorted(rows(committer)) == [1]
+
+
 def test_two_committers_at_once_and_only_one_gets_through(copy_of):
     records, expected = source(np.random.default_rng(1))
     one, other = (copy_of(Topic(records), batch=8) for _ in range(2))
@@ -520,6 +595,20 @@ def test_a_table_that_is_empty_at_the_new_snapshot_is_not_swept_and_is_named(lak
     assert rows(copy["full"]) == {2: {"id": 2, "n": 2}}
     assert rows(copy["empty"]) == {1: {"id": 1, "n": 1}}
     assert copy.unswept() == ["empty"]
+
+
+def test_a_table_empty_at_the_first_snapshot_and_at_the_next_is_named(lake, request):
+    """Its row came and went by the stream, the last of it unseen; no snapshot ever told this table of itself."""
+    last = [event("r", 1, {"id": 1, "n": 1}, at, snapshot="last") for at in (100, 500)]
+    streamed = [event("c", 1, {"id": 1, "n": 1}, 150, commit=140)]
+    topics = {"full": Topic(last), "empty": Topic(streamed), "never": Topic()}
+    copy = replica.Replica(None, lake, None, namespace=f"unswept{abs(hash(request.node.nodeid))}", names=topics)
+    copy._committers = {
+        name: upserts.Committer(lake, f"{copy._namespace}.{name}", topic, "t") for name, topic in topics.items()
+    }
+    copy.catch_up()
+    assert rows(copy["empty"]) == {1: {"id": 1, "n": 1}}
+    assert copy.unswept() == ["empty"], "a table that never had a row has none to sweep"
 
 
 def test_a_new_column_brings_its_default_to_the_rows_that_nobody_wrote(copy_of):

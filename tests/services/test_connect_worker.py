@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from psycopg.sql import SQL
 
 from principal_kit import services
 from principal_kit.core.errors import InvalidArgument, ServiceError
@@ -104,11 +106,64 @@ def test_a_password_is_in_no_answer_and_in_a_file_of_ours_alone(servers):
     assert password not in str(connect.config("secretive"))
     assert password not in connect._process.log_tail(10_000)
     assert stat.S_IMODE(connect._secrets.stat().st_mode) == 0o600
-    assert password in connect._secrets.read_text()
+    assert password not in connect._secrets.read_text(), "escaped, as Java's properties are"
     connect.wait("secretive")
     connect.delete("secretive")
     connect.delete("secretive")
     assert "secretive" not in connect.connectors()
+
+
+ODD = "p\\u=ä:#s s\n€"
+
+
+def test_a_password_of_any_characters_reaches_the_database(servers):
+    """Validation logs in: with any other password it is refused."""
+    connect, odd = servers.connect, {"slot.name": "odd", "topic.prefix": "odd", "database.user": "odd"}
+    with servers.postgres.connect() as owner:
+        owner.execute(SQL("CREATE ROLE odd SUPERUSER REPLICATION LOGIN PASSWORD {}").format(ODD))
+    connect.put("odd", config(servers, **odd, **{"database.password": connect.secret("odd", ODD)}))
+    connect.delete("odd")
+    with pytest.raises(module.ConnectError, match="password authentication failed"):
+        connect.put("odd", config(servers, **odd, **{"database.password": connect.secret("odd", ODD[:-1])}))
+
+
+@pytest.fixture
+def worker(tmp_path):
+    endpoint = module.ConnectEndpoint("connect", "h", 1, "", "embedded")
+    endpoint._secrets = tmp_path / "secrets"
+    return endpoint
+
+
+def kept(worker):
+    """The file as Java reads it: each line a name, and its value in escapes of UTF-16."""
+    pairs = [line.split("=", 1) for line in worker._secrets.read_text(encoding="ascii").splitlines()]
+    units = {name: bytes.fromhex(text.replace("\\u", "")).decode("utf-16-be") for name, text in pairs}
+    assert all(re.fullmatch(r"(\\u[0-9a-f]{4})*", text) for _, text in pairs)
+    return units
+
+
+def test_secrets_keep_each_other_and_every_character(worker):
+    given = {"a": "first", "b": ODD, "c": "", "d": "\N{PILE OF POO}"}
+    for name, value in given.items():
+        assert worker.secret(name, value) == f"${{file:{worker._secrets}:{name}}}"
+    worker.secret("a", "again")
+    assert kept(worker) == given | {"a": "again"}
+    assert stat.S_IMODE(worker._secrets.stat().st_mode) == 0o600
+    assert list(worker._secrets.parent.iterdir()) == [worker._secrets]
+
+
+def test_a_secret_that_cannot_be_written_takes_no_other_with_it(worker, monkeypatch):
+    worker.secret("a", "first")
+    with pytest.raises(UnicodeEncodeError):
+        worker.secret("b", "\ud800")
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(module.os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        worker.secret("b", "second")
+    assert kept(worker) == {"a": "first"}
 
 
 def test_what_the_worker_finds_wrong_is_said_in_its_words(servers):

@@ -80,7 +80,10 @@ class Change(NamedTuple):
 class Sweep(NamedTuple):
     """The snapshot is complete: rows of an older one are of keys that no longer exist. Upserts never delete those.
 
-    It comes with the table's last row, so a table that is empty at the snapshot sends none.
+    It comes with the table's last row, so a table that is empty at the snapshot sends none. Nothing then says that a
+    snapshot was taken, and one change can be lost by it: of a transaction that was open during that snapshot, is the
+    first to commit after it, and had written before the table's last change of the stream before. It looks like a
+    repeat of that stream.
     """
 
     snapshot: int
@@ -225,7 +228,7 @@ class Reader:
             return Version(lsn, 0)
         commit = int(json.loads(source["sequence"])[0] or 0)  # of the transaction before; none behind a snapshot
         if not commit and lsn > before.stream[0]:  # this table had no row in that snapshot, so nothing told of it
-            commit = before.stream[0]
+            commit = before.stream[0]  # one written before the last place of the stream is lost below (see Sweep)
         at = (commit, lsn)
         if at < before.stream:  # at the same place may be two: a new primary key is a delete and an insert
             self.redelivered += 1

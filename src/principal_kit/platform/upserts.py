@@ -44,6 +44,8 @@ class Batch:
 class Committer:
     """Copies one table. Crash it anywhere and make a new one: nothing is lost and nothing happens twice.
 
+    After an error or Ctrl-C the same one may be called again as well: it first asks the table where it is.
+
     Args:
         lake: an Iceberg catalog.
         name: of the table, with its namespace; it is made from the first event's schema.
@@ -83,14 +85,17 @@ class Committer:
 
     @property
     def position(self) -> cdc.Position:
-        """Where the table says that it is."""
+        """Where the table said that it is when it was last read or written."""
         return self._committed
 
     def _begin(self) -> None:
-        """Read the position from the table, and take the topic up there. Memory holds nothing that is not there."""
+        """Read the position from the table, and take the topic up there. Memory holds nothing that is not there.
+
+        The reader comes last: until it is there, `step` begins again instead of going on behind a batch that was lost.
+        """
+        self._reader = None
         self._table = self._load()
         self._committed = position(self._table) or cdc.Position()
-        self._reader = cdc.Reader(self._committed)
         self._rest.clear()
         first = self._consumer.beginning_offsets([self._place])[self._place]
         if self._table is not None and self._committed.offset < first:
@@ -99,6 +104,7 @@ class Committer:
                 "what was in between is gone. Take a new snapshot"
             )
         self._consumer.seek(self._place, max(first, self._committed.offset))
+        self._reader = cdc.Reader(self._committed)
 
     def _load(self) -> Any:
         from pyiceberg.exceptions import NoSuchTableError
@@ -111,18 +117,21 @@ class Committer:
     def step(self, seconds: float = 1.0) -> int:
         """Read up to `batch` records, waiting at most `seconds` for the first, and commit them; returns how many.
 
-        Raises SchemaBreak, WentBack, BadEnvelope (without `letters`), having committed what came before; when another
-        committer was faster, it goes on from where that one is.
+        Raises SchemaBreak, WentBack, BadEnvelope (without `letters`), having committed what came before, and what the
+        servers' clients raise; the next step then begins from what the table says. When another committer was faster,
+        it goes on from where that one is.
         """
         from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError
 
-        if not self._rest:
-            polled = self._consumer.poll(timeout_ms=round(seconds * 1000), max_records=self.batch)
-            self._rest = polled.get(self._place, [])
-        if not self._rest:
-            return 0
-        self._on_step("read")
+        if self._reader is None:
+            self._begin()
         try:
+            if not self._rest:
+                polled = self._consumer.poll(timeout_ms=round(seconds * 1000), max_records=self.batch)
+                self._rest = polled.get(self._place, [])
+            if not self._rest:
+                return 0
+            self._on_step("read")
             batch, columns = self._take()
             if batch.records:
                 self._commit(batch)
@@ -132,8 +141,8 @@ class Committer:
             self.counts["overtaken"] += 1
             self._begin()
             return 0
-        except Exception:
-            self._begin()
+        except BaseException:  # Ctrl-C as well
+            self._reader = None  # it is ahead of the table: the next step asks the table
             raise
         return batch.records
 
@@ -274,7 +283,7 @@ class Committer:
         """
         [end] = self._consumer.end_offsets([self._place]).values()
         deadline, done = clock() + seconds, 0
-        while self._rest or self._consumer.position(self._place) < end:
+        while self._reader is None or self._rest or self._consumer.position(self._place) < end:
             done += self.step(0.2)
             if clock() > deadline:
                 raise ServiceError(f"{self.name} is at {self._committed.offset} of {end} after {seconds:g} s")

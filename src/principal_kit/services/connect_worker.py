@@ -7,6 +7,7 @@ same Kafka transaction as the records (KIP-618), unless that is turned off to se
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -139,7 +140,7 @@ class ConnectEndpoint(Endpoint):
             time.sleep(0.05)
 
     def restart(self, name: str) -> None:
-        """Restart a connector and those of its tasks that failed; returns before they run (`wait`)."""
+        """Restart a connector and all its tasks; returns before they run (`wait`)."""
         self.request("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=false")
 
     def halt(self, name: str) -> None:
@@ -176,10 +177,14 @@ class ConnectEndpoint(Endpoint):
         """
         if self._secrets is None:
             return value
-        self._secrets.touch(mode=0o600)
-        kept = dict(line.split("=", 1) for line in self._secrets.read_text(encoding="ascii").splitlines())
-        kept[name] = value
-        self._secrets.write_text("".join(f"{key}={text}\n" for key, text in kept.items()), encoding="ascii")
+        units = value.encode("utf-16-be").hex()  # Java reads the file as properties: escaped, no character is special
+        lines = self._secrets.read_text(encoding="ascii").splitlines() if self._secrets.exists() else []
+        kept = dict(line.split("=", 1) for line in lines)
+        kept[name] = "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+        draft = self._secrets.with_suffix(".draft")  # the file is there whole or as it was
+        draft.touch(mode=0o600)
+        draft.write_text("".join(f"{key}={text}\n" for key, text in kept.items()), encoding="ascii")
+        os.replace(draft, self._secrets)
         return f"${{file:{self._secrets}:{name}}}"
 
 
