@@ -272,9 +272,9 @@ def slot_states(dsn: str, *, seconds: float = 5.0) -> dict[str, SlotState]:
     Physical slots are a standby's, and slots of the server's other databases somebody else's: neither is given. A
     connection of its own each time: one that is kept would outlive a failover and ask the wrong server.
 
-    Raises psycopg.Error: also when the connection takes more than `seconds`, then the query, or when nothing of its
-    host is heard for that long. Unbounded is only a server that was stopped after the login while its host still
-    acknowledges packets; `Collector` goes on without its answer.
+    Raises psycopg.Error: also when the connection takes more than `seconds`, or then the query does, or when nothing
+    of the host is heard for that long and a few seconds. Unbounded is only a server that falls silent after the login
+    while its host still acknowledges packets; `Collector` goes on without its answer.
     """
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
