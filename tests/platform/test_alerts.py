@@ -43,6 +43,13 @@ def test_examples():
     assert doctest.testmod(alerts).failed == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1d2h", 93_600.0), ("1w", 604_800.0), ("1m0.5s", 60.5), ("250ms", 0.25)]
+)
+def test_durations_have_every_unit_of_prometheus(text, seconds):
+    assert alerts._seconds(text) == seconds
+
+
 def test_a_second_becomes_a_minute_in_amounts_and_moments_and_shares_stay():
     held = alerts.series([sample(0.0), sample(1.0), sample(2.0)], step=1.0, dilation=60.0)
     assert held['pipeline_topic_records_total{topic="clicks"}'] == [0.0, 6000.0, 12_000.0], "100 a second, still"

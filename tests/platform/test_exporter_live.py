@@ -31,11 +31,12 @@ def pipeline(make_pipeline):
 
 @pytest.fixture(scope="module")
 def slot(servers):
-    """A slot that nobody reads."""
+    """A slot that nobody reads, beside a physical one, as a standby has it: that is not ours to watch."""
     with servers.postgres.connect() as database:
-        database.execute("SELECT pg_create_physical_replication_slot('watched', true)")
+        database.execute("SELECT pg_create_physical_replication_slot('standby', true)")
+        database.execute("SELECT pg_create_logical_replication_slot('watched', 'pgoutput')")
         yield "watched"
-        database.execute("SELECT pg_drop_replication_slot('watched')")
+        database.execute("SELECT pg_drop_replication_slot(name) FROM unnest(ARRAY['watched', 'standby']) AS name")
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,22 @@ def test_a_day_ends_by_itself():
     assert shop.sent == len(shop.work) - shop._begin
 
 
+@pytest.mark.parametrize(("rate", "most"), [(10.0, 5), (0.5, 1), (1000.0, 100)])
+def test_leaving_waits_for_half_a_second_of_records_at_most(rate, most):
+    flushed = []
+
+    class Counting(Out):
+        def flush(self, timeout=None):
+            flushed.append(len(self.records) - sum(flushed))
+
+    out = Counting(wanted=2 * most)
+    clock = ManualClock(1_000_000.0)
+    with OpenShop(pipeline(), rate=rate, seconds=10.0, out=out, wall=clock):
+        clock.advance(3600.0)
+        assert out.enough.wait(30)
+    assert max(flushed) == most
+
+
 def test_it_keeps_up_when_two_seconds_are_through_and_less_than_three_wait():
     out = Out(wanted=1_000)
     with opened(out, pipeline=pipeline(lag=100)) as shop:

@@ -165,6 +165,41 @@ def test_a_broker_that_cannot_start_shows_the_end_of_its_log(monkeypatch):
         services.kafka(fresh=True)
 
 
+@pytest.fixture
+def without_java(monkeypatch, tmp_path):
+    """`start` up to its command; `tried` has the cluster id that each attempt waits for. The first port is lost."""
+    tried = []
+
+    def run(command, folder, port, cluster, grace):
+        directory = tmp_path / f"attempt-{len(tried)}"
+        directory.mkdir()
+        command(directory)
+        tried.append(cluster)
+        if len(tried) == 1:
+            raise ServiceError("kafka ended before it answered: Address already in use")
+
+    monkeypatch.setattr(module.java, "require", lambda: "java")
+    monkeypatch.setattr(module.jars, "verified", lambda name: tmp_path)
+    monkeypatch.setattr(module.class_archive, "flags", lambda name: [])
+    monkeypatch.setattr(module, "_run", run)
+    return tried
+
+
+def test_after_a_lost_port_the_broker_waited_for_is_of_the_cluster_in_the_folder(without_java, tmp_path):
+    data = tmp_path / "data"
+    module.start(data=data)
+    assert len(without_java) == 2
+    assert f"cluster.id={without_java[-1]}\n" in (data / "meta.properties").read_text()
+
+
+def test_a_folder_that_has_been_a_brokers_is_refused_at_once(without_java, tmp_path):
+    data = tmp_path / "data"
+    module.start(data=data)
+    with pytest.raises(InvalidArgument, match=r"data holds the log of another broker \(meta\.properties\)"):
+        module.start(data=data)
+    assert len(without_java) == 2, "nothing was started"
+
+
 def test_an_occupied_port_is_named(kafka_server):
     with pytest.raises(ServiceError, match=f"port {kafka_server.port} is occupied"):
         services.kafka(port=kafka_server.port)

@@ -164,5 +164,5 @@ def _seconds(text: str) -> float:
     >>> _seconds("1h2m30s")
     3750.0
     """
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", text))
+    units = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[ywdhms])", text))

@@ -267,17 +267,27 @@ class TableReader:
 
 
 def slot_states(dsn: str, *, seconds: float = 5.0) -> dict[str, SlotState]:
-    """Every replication slot of a PostgreSQL server, by name: whoever may connect may see them. O(slots).
+    """The logical replication slots of a PostgreSQL database, by name: whoever may connect may see them. O(slots).
 
-    A connection of its own each time: one that is kept would outlive a failover and ask the wrong server. Raises
-    psycopg.Error, when nobody answers within `seconds` too.
+    Physical slots are a standby's, and slots of the server's other databases somebody else's: neither is given. A
+    connection of its own each time: one that is kept would outlive a failover and ask the wrong server.
+
+    Raises psycopg.Error: also when the connection takes more than `seconds`, or then the query does, or when nothing
+    of the host is heard for that long and a few seconds. Unbounded is only a server that falls silent after the login
+    while its host still acknowledges packets; `Collector` goes on without its answer.
     """
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 
-    with psycopg.connect(dsn, autocommit=True, connect_timeout=math.ceil(seconds)) as connection:
+    whole, millis = math.ceil(seconds), max(1, round(1000 * seconds))
+    own = conninfo_to_dict(dsn).get("options") or ""
+    with psycopg.connect(
+        dsn, autocommit=True, connect_timeout=whole, options=f"{own} -c statement_timeout={millis}".strip(),
+        tcp_user_timeout=millis, keepalives_idle=whole, keepalives_interval=1, keepalives_count=3,
+    ) as connection:  # fmt: skip
         rows = connection.execute(
             "SELECT slot_name, active, (pg_current_wal_lsn() - restart_lsn)::bigint, coalesce(wal_status, 'reserved') "
-            "FROM pg_replication_slots"
+            "FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()"
         ).fetchall()
     return {name: SlotState(active, kept, status) for name, active, kept, status in rows}
 

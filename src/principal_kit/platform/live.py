@@ -21,7 +21,7 @@ from principal_kit.platform.shop import Shop, Workload, generate
 _BEFORE_S = 30.0
 """So long the shop has been open when its first record is sent: visits are at their usual number."""
 _LOT = 100
-"""Records between two looks at whether the shop closes; also the most that are in flight."""
+"""Records between two looks at whether the shop closes, half a second's at most; also the most that are in flight."""
 _IDS = {"clicks": "c", "orders": "o", "stock_moves": "m"}  # in the order of the topics' numbers in `Workload.sent`
 
 
@@ -116,10 +116,11 @@ class OpenShop:
             wait(0.2)
 
     def _send(self) -> None:
+        lot = max(1, min(_LOT, round(self._rate / 2)))  # whoever leaves the block waits for the end of one
         try:
             while not self._closed.is_set() and (begin := self._position.read()) < len(self.work):
                 sender.send(self.work, self._out, progress=self._position, prefix=self._pipeline.settings.prefix,
-                            live=True, window=_LOT, stop=begin + _LOT, trace_one_in=self._trace_one_in,
+                            live=True, window=lot, stop=begin + lot, trace_one_in=self._trace_one_in,
                             wall=self._wall)  # fmt: skip
         except Exception as error:  # leaving the block raises it, on the caller's thread
             self._failure = error

@@ -102,7 +102,7 @@ def send(
     Args:
         out: a KafkaProducer.
         prefix: what the topics' names begin with, in place of `shop.`.
-        rate: at most so many records a second.
+        rate: so many records a second on average; what a wait held back follows at once.
         patience: seconds for the acknowledgement of one window.
         trace_one_in: of so many records one is traced; 0 for none. See `tracing.traceparent`.
         live: wait until each record's own moment of sending comes, by `wall`; for a workload that starts now.
@@ -187,7 +187,7 @@ def close_day(work: Workload, out: Any, topics: dict[str, int]) -> None:
 @click.option("--progress", required=True, type=click.Path(dir_okay=False), help="File with the acknowledged number.")
 @click.option("--prefix", default="shop.", show_default=True)
 @click.option("--window", default=10_000, show_default=True, type=click.IntRange(1))
-@click.option("--rate", default=None, type=click.FloatRange(0, min_open=True), help="Records a second at most.")
+@click.option("--rate", default=None, type=click.FloatRange(0, min_open=True), help="Records a second, on average.")
 def main(bootstrap: str, parameters: str, progress: str, prefix: str, window: int, rate: float | None) -> None:
     """Send a shop's day, from where the last one with this progress file was stopped."""
     try:

@@ -83,6 +83,33 @@ def kafka() -> KafkaEndpoint:
     return KafkaEndpoint("kafka", host, int(port), "", "external")
 
 
+def source() -> str | None:
+    """The address of the database that is copied, PIPELINE_SOURCE, or None.
+
+    Raises ClickException on one that is none, and does not repeat it: psycopg's errors about a malformed address have
+    parts of it in them, and they go to the log with each sample.
+    """
+    address = os.environ.get("PIPELINE_SOURCE")
+    if not address:
+        return None
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    refusal = click.ClickException(
+        "PIPELINE_SOURCE is no address of a database; expected postgresql://user:password@host:port/database, with "
+        "%-escapes for what is special in the password"
+    )
+    if not address.startswith(("postgresql://", "postgres://")):
+        raise refusal
+    try:
+        ports = str(conninfo_to_dict(address).get("port") or "")
+    except psycopg.ProgrammingError:
+        raise refusal from None
+    if not all(port.isdecimal() for port in ports.split(",") if port):  # part of a password with a slash in it
+        raise refusal
+    return address
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Parts of the deployed pipeline."""
@@ -171,13 +198,12 @@ def exporter(host: str, port: int) -> None:
 
     PIPELINE_SOURCE, if it is set, is the address of a database that is copied: then its replication slots are watched.
     """
-    clusters = applications(variable("PIPELINE_JOBS"))
+    watched, clusters = source(), applications(variable("PIPELINE_JOBS"))
 
     def where() -> dict[str, tuple[Any, str]]:
         return {name: (cluster, cluster.id) for name, cluster in clusters.items()}
 
-    source = os.environ.get("PIPELINE_SOURCE")
-    slots = (lambda: slot_states(source)) if source else None
+    slots = (lambda: slot_states(watched)) if watched else None
     collector = Collector(Pipeline(kafka(), None, settings()), where=where, slots=slots)
     waited = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)  # before any thread starts, so that all of them leave it to us

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from principal_kit.core.errors import MissingPrerequisite, ServiceError
+from principal_kit.core.errors import InvalidArgument, MissingPrerequisite, ServiceError
 from principal_kit.services import class_archive, jars, java
 from principal_kit.services.container import Container
 from principal_kit.services.endpoint import Endpoint, Source, from_environment, parse_servers
@@ -162,17 +162,20 @@ def start(port: int | None = None, *, dump: Path | None = None, data: Path | Non
         data: an empty folder for its logs, which stays yours; default: one that goes with the broker.
         dump: where the broker writes a class archive when it ends (see `class_archive`), instead of using one.
 
-    Raises MissingPrerequisite (no Java, jars or client), CorruptionError (a jar fails its checksum), ServiceError
-    (occupied port; or the broker did not come up, with the last lines of its log).
+    Raises InvalidArgument (`data` has been a broker's already), MissingPrerequisite (no Java, jars or client),
+    CorruptionError (a jar fails its checksum), ServiceError (occupied port; or the broker did not come up, with the
+    last lines of its log).
     """
+    if data and (data / "meta.properties").exists():
+        raise InvalidArgument(f"{data} holds the log of another broker (meta.properties); expected an empty folder")
     _driver()
     binary = java.require()
     folder = jars.verified("kafka")
     classes = class_archive.dump_flags(dump) if dump else class_archive.flags("kafka")
     java_command, grace = [binary, *_JVM, *classes], 60.0 if dump else 4.0
+    cluster = _id()  # for all attempts: one that lost its port has formatted `data` already
 
     def on(chosen: int) -> KafkaEndpoint:
-        cluster = _id()
         command = partial(_command, folder, java_command, cluster, data, port=chosen, controller_port=free_port())
         again = partial(_run, command, shared_folder("kafka"), chosen, cluster, grace)
         return KafkaEndpoint("kafka", LOOPBACK, chosen, WANTED["kafka"], "embedded", again(), again=again)
