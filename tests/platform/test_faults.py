@@ -30,6 +30,10 @@ def until(condition, seconds=60.0):
         time.sleep(0.1)
 
 
+def last_commit(sample):
+    return sample.tables["clicks"].committed_at
+
+
 def names(samples, **options):
     try:
         return {fired.alert for fired in alerts.firing(samples, RULES, services.promtool(), **options)}
@@ -55,8 +59,8 @@ def test_a_held_catalog_stops_every_commit_and_costs_nothing_but_time(make_pipel
         with faults.catalog_held(servers.postgres.connect):
             begin = time.time()
             # Two dilated minutes after the first, and those that a rate looks back over.
-            until(lambda: run.samples[-1].at - run.samples[-1].tables["clicks"].committed_at > 11)
-            held = [s for s in run.samples if s.at > begin + 1]
+            until(lambda: run.samples[-1].tables and run.samples[-1].at - last_commit(run.samples[-1]) > 11)
+            held = [s for s in run.samples if s.at > begin + 1 and s.tables and s.log and s.jobs]
             [(_, seconds, statement)] = faults.blockers(servers.postgres.connect)
         sending.join()
     out.close()

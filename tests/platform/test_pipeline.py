@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from principal_kit.core.clock import wait_until
 from principal_kit.platform import audit, contract, dead_letters, drill, sender, tables, topics, truth
 from principal_kit.platform.shop import Shop, generate
 
@@ -50,11 +51,13 @@ def work():
 
 
 @pytest.fixture(scope="module")
-def day(make_pipeline, work):
-    """A whole day, sent and settled once; the tests below read it, the last of them mends it."""
-    pipeline = make_pipeline()
+def day(make_pipeline, work, tmp_path_factory):
+    """A whole day, sent in two parts and settled once; the tests below read it, the last of them mends it."""
+    pipeline, progress = make_pipeline(), sender.Progress(tmp_path_factory.mktemp("day") / "progress")
     pipeline.start()
-    send(pipeline, work)
+    send(pipeline, work, progress=progress, stop=len(work) // 2)
+    wait_until(lambda: len(pipeline.read("clicks")) > 0, "a first commit, so that there are two and more")
+    send(pipeline, work, progress=progress)
     settle(pipeline, work)
     yield pipeline
     pipeline.stop()
