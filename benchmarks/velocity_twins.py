@@ -14,14 +14,12 @@ import argparse
 import itertools
 import statistics
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from principal_kit import services
-from principal_kit.core.errors import ServiceError
 from principal_kit.course.record import record
 from principal_kit.platform import audit, jobs, sender, truth
 from principal_kit.platform.pipeline import Pipeline
@@ -46,20 +44,13 @@ def start(name: str, pipeline: Pipeline, folder: Path) -> str:
 
 def microseconds(pipeline: Pipeline, orders: Workload, worker: psutil.Process, begin: int, end: int) -> float:
     """CPU for an order, from the first sent to the last in a checkpoint."""
-    before, deadline = cpu(worker), time.monotonic() + SECONDS_A_PART
+    before = cpu(worker)
     out = sender.producer(pipeline.settings.bootstrap)
     position = sender.Progress(Path(tempfile.mkdtemp()) / "position")
     position.write(begin)
     sender.send(orders, out, progress=position, prefix=pipeline.settings.prefix, stop=end)
-    ends, last = pipeline._ends(), None
-    while any((lag := pipeline._behind(ends)).values()):
-        if time.monotonic() > deadline:
-            raise ServiceError(f"{pipeline.settings.namespace} did not read its orders in {SECONDS_A_PART:g} s")
-        if lag == last:  # else the offsets come up to ten seconds late, and idling would be counted as work
-            sender.heartbeat(out, pipeline.partitions, int(orders.sent["at"].iloc[end - 1]))
-        last = lag
-        time.sleep(0.2)
     out.close()
+    pipeline.wait_read(int(orders.sent["at"].iloc[end - 1]), seconds=SECONDS_A_PART)
     return 1e6 * (cpu(worker) - before) / (end - begin)
 
 

@@ -57,13 +57,14 @@ class Pipeline:
 
         Raises TopicDrift, TableDrift, InvalidArgument on an unknown job, and what the servers raise.
         """
-        if unknown := {*names, *(states or {})} - set(jobs.NAMES):
+        states = states or {}
+        if unknown := {*names, *states} - set(jobs.NAMES):
             raise InvalidArgument(f"no job {', '.join(sorted(unknown))}; there are {', '.join(jobs.NAMES)}")
         self.prepare()
         gone = self._gone()
         new = [name for name in names or jobs.NAMES if name not in self.ids or name in gone]
-        known = {name: self._state(name) for name in new if name in self.ids and name not in (states or {})}
-        self._submit(dict.fromkeys(new) | known | {n: states[n] for n in new if n in (states or {})})
+        own = {name: self._state(name) for name in new if name in self.ids and name not in states}
+        self._submit({name: states.get(name, own.get(name)) for name in new})
         for name in names or jobs.NAMES:
             self.flink.wait_running(self.ids[name])
         return {name: self.ids[name] for name in jobs.NAMES if name in self.ids}
@@ -140,17 +141,28 @@ class Pipeline:
         A job tells Kafka after a checkpoint. On a topic where nothing comes it does so up to ten seconds late: Flink's
         reader waits that long in one fetch, and the commit waits for the reader.
         """
-        return self._behind(None)
+        return self._behind(self._ends())
 
-    def _behind(self, ends: dict[str, dict[Any, int]] | None) -> dict[str, int]:
-        """As `lag`, up to `ends` of each job's partitions (default: where they end now)."""
+    def _ends(self) -> dict[str, dict[Any, int]]:
+        """Job to the ends of its partitions now."""
+        from kafka import TopicPartition
+
+        consumer = self.kafka.consumer()
+        try:
+            topics = {name: f"{self.settings.prefix}{jobs.READS[name]}" for name in self.ids}
+            places = {name: [TopicPartition(t, p) for p in range(self.partitions[t])] for name, t in topics.items()}
+            return {name: consumer.end_offsets(wanted) for name, wanted in places.items()}
+        finally:
+            consumer.close()
+
+    def _behind(self, ends: Mapping[str, Mapping[Any, int]]) -> dict[str, int]:
+        """As `lag`, up to `ends`."""
         from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
-        consumer, admin = self.kafka.consumer(), self.kafka.admin()
+        admin = self.kafka.admin()
         try:
             out = {}
-            for name in self.ids:
-                wanted = ends[name] if ends is not None else self._ends_of(consumer, name)
+            for name, wanted in ends.items():
                 group = self.settings.group(name)
                 try:
                     committed = admin.list_group_offsets({group: None}).get(group, {})
@@ -160,21 +172,36 @@ class Pipeline:
                 out[name] = sum(max(0, end - at.get(place, 0)) for place, end in wanted.items())
             return out
         finally:
-            consumer.close()
             admin.close()
 
-    def _ends_of(self, consumer: Any, name: str) -> dict[Any, int]:
-        from kafka import TopicPartition
+    def wait_read(
+        self,
+        beat_ms: int,
+        *,
+        seconds: float = 120.0,
+        clock: Clock = monotonic,
+        wait: Callable[[float], None] = time.sleep,
+        on_round: Callable[[dict[str, int]], None] = lambda lag: None,
+    ) -> None:
+        """Wait until a checkpoint of each job holds every record that is in its topic now.
 
-        full = f"{self.settings.prefix}{jobs.READS[name]}"
-        return consumer.end_offsets([TopicPartition(full, p) for p in range(self.partitions[full])])
-
-    def _ends(self) -> dict[str, dict[Any, int]]:
-        consumer = self.kafka.consumer()
+        While nothing moves, heartbeats of `beat_ms` (ms since 1970) go to all partitions: each ends a fetch in which
+        Flink's reader would wait for ten seconds, and with it the commit of its offsets. Raises ServiceError after
+        `seconds`.
+        """
+        deadline, ends, last = clock() + seconds, self._ends(), None
+        out = sender.producer(self.settings.bootstrap)
         try:
-            return {name: self._ends_of(consumer, name) for name in self.ids}
+            while any((lag := self._behind(ends)).values()):
+                on_round(lag)
+                if clock() > deadline:
+                    raise ServiceError(f"{_TRANSIENT} within {seconds:.0f} s: {lag} records are not read yet")
+                if lag == last:
+                    sender.heartbeat(out, self.partitions, beat_ms)
+                last = lag
+                wait(0.3)
         finally:
-            consumer.close()
+            out.close()
 
     def settle(
         self,
@@ -190,8 +217,7 @@ class Pipeline:
         A heartbeat with that time goes to all partitions; then the jobs must have read it (no lag in the offsets they
         commit with a checkpoint), and a checkpoint begun after that must complete. A job that restarted in between may
         have lost the heartbeat's effect, since Flink keeps no watermark of a source in a checkpoint; so then it starts
-        over with another one. While nothing moves, more heartbeats follow: each ends a fetch in which Flink's reader
-        would wait for ten seconds, and with it the commit of its offsets. Raises ServiceError after `seconds`.
+        over with another one. Raises ServiceError after `seconds`.
         """
         deadline = clock() + seconds
         out = sender.producer(self.settings.bootstrap)
@@ -201,15 +227,8 @@ class Pipeline:
                     self.flink.wait_running(id, max(1.0, deadline - clock()))
                 before = self._restarts()  # one during the heartbeat may lose its effect as well
                 sender.heartbeat(out, self.partitions, closing_ms)
-                ends, last = self._ends(), None
-                while any((lag := self._behind(ends)).values()):
-                    on_round(lag)
-                    if clock() > deadline:
-                        raise ServiceError(f"{_TRANSIENT} within {seconds:.0f} s: {lag} records are not read yet")
-                    if lag == last:
-                        sender.heartbeat(out, self.partitions, closing_ms)
-                    last = lag
-                    wait(0.3)
+                left = max(1.0, deadline - clock())
+                self.wait_read(closing_ms, seconds=left, clock=clock, wait=wait, on_round=on_round)
                 wait(1.0)  # watermarks go out five times a second; then the windows' rows are on their way
                 left = max(1.0, deadline - clock())
                 with ThreadPoolExecutor(max(1, len(self.ids))) as pool:
